@@ -1,0 +1,19 @@
+"""Random keys by name, so that a new stream of randomness never shifts another."""
+
+import zlib
+
+import jax
+
+from jaxdl.types import Key
+
+
+def stream(key: Key, name: str, step: jax.Array | int | None = None) -> Key:
+    """The key of a named stream, at a step where there is one.
+
+    Args:
+      key: The key of the run, from its seed alone.
+      name: The stream, such as `"dropout"`.
+      step: Scalar int32; the same key, name and step always give the same key.
+    """
+    key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+    return key if step is None else jax.random.fold_in(key, step)
