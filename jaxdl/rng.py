@@ -17,3 +17,8 @@ def stream(key: Key, name: str, step: jax.Array | int | None = None) -> Key:
     """
     key = jax.random.fold_in(key, zlib.crc32(name.encode()))
     return key if step is None else jax.random.fold_in(key, step)
+
+
+def distinct(key: Key, axis_name: str | None) -> Key:
+    """A key of its own for each device along a mapped axis; the same key where there is none."""
+    return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))

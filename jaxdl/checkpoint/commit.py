@@ -1,0 +1,131 @@
+"""The commit layer around Orbax: what makes a written folder durable, complete and provable.
+
+Orbax writes arrays; it neither flushes every file to the disk nor notices a flipped bit when it reads them back. Here a
+folder is sealed (every file flushed, sized and digested in a manifest, which is flushed last) before it gets the name
+under which it is found, and it is verified against that manifest before it is read.
+"""
+
+import dataclasses
+import os
+import shutil
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxdl.checkpoint.manifest import FILE_NAME, BadManifest, FileDigest, Manifest, from_json, to_json
+
+BLOCK = 1 << 22
+
+
+class Corrupt(ValueError):
+    """A folder whose contents are not what its manifest says; the message names the file, expected and got."""
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Flushes a finished folder to the disk, digests its files, and writes its manifest."""
+    paths = sorted(_files(folder))
+    digests = {str(path.relative_to(folder)): _digest(path, flush=True) for path in paths}
+    manifest = dataclasses.replace(manifest, files=digests)
+    data = to_json(manifest)
+    descriptor = os.open(folder / FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    for parent, _, _ in os.walk(folder):
+        sync_directory(Path(parent))
+    return manifest
+
+
+def publish(folder: Path, name: Path) -> None:
+    """Gives a sealed folder its final name, durably: before this call ends it does not exist under that name."""
+    os.rename(folder, name)
+    sync_directory(name.parent)
+
+
+def remove(folder: Path, trash: Path) -> None:
+    """Deletes a folder that was published: it leaves its name at once, then its files go."""
+    if trash.exists():
+        shutil.rmtree(trash)
+    os.rename(folder, trash)
+    sync_directory(trash.parent)
+    shutil.rmtree(trash)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder.
+
+    Raises:
+      Corrupt: it is missing or damaged.
+      OSError: it cannot be read.
+    """
+    try:
+        with open(os.open(folder / FILE_NAME, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            return from_json(file.read())
+    except (FileNotFoundError, NotADirectoryError):
+        raise Corrupt(f"{FILE_NAME} is missing") from None
+    except BadManifest as error:
+        raise Corrupt(f"{FILE_NAME}: {error}") from error
+
+
+def verify(folder: Path, *, digests: bool = True) -> Manifest:
+    """Checks every file of a folder against its manifest, and returns the manifest.
+
+    Args:
+      folder: A published folder.
+      digests: Read every byte; without, names and sizes alone are compared.
+
+    Raises:
+      Corrupt: a file is missing, unknown, of another size or of other contents, or is not a plain file.
+      OSError: the disk could not be read.
+    """
+    manifest = read_manifest(folder)
+    found = {str(path.relative_to(folder)): path for path in _files(folder)}
+    found.pop(FILE_NAME, None)
+    for name in sorted(manifest.files.keys() - found.keys()):
+        raise Corrupt(f"{name} is missing")
+    for name in sorted(found.keys() - manifest.files.keys()):
+        raise Corrupt(f"{name} does not belong to it")
+    for name, expected in manifest.files.items():
+        size = os.lstat(found[name]).st_size
+        if size != expected.size:
+            raise Corrupt(f"{name}: expected {expected.size} bytes, got {size}")
+        got = _digest(found[name]).crc32 if digests else expected.crc32
+        if got != expected.crc32:
+            raise Corrupt(f"{name}: expected CRC-32 {expected.crc32:08x}, got {got:08x}")
+    return manifest
+
+
+def sync_directory(folder: Path) -> None:
+    """Flushes the names inside a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        for name in [*folders, *files]:
+            path = Path(parent, name)
+            mode = os.lstat(path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise Corrupt(f"{path.relative_to(folder)} is a link or a special file")
+            if stat.S_ISREG(mode):
+                yield path
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _digest(path: Path, *, flush: bool = False) -> FileDigest:
+    size, crc = 0, 0
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as file:
+        if flush:
+            os.fsync(file.fileno())
+        while block := file.read(BLOCK):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return FileDigest(size=size, crc32=crc)

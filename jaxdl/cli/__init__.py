@@ -1,0 +1,174 @@
+"""The command line: one thin verb per file. Nothing heavy is imported before a verb runs."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from jaxdl import __version__
+from jaxdl.errors import ConfigError, JaxdlError
+
+VERBS = {
+    "train": "train the experiment of a config, resuming where its run folder left off",
+    "evaluate": "measure a trained model, with confidence intervals",
+    "predict": "label image files with a trained model, as JSON lines",
+    "export": "write a trained model into one file",
+    "config": "print a resolved config with the origin of every value",
+    "list": "list models, tasks, data sources, optimizers, schedules, augmentations, transforms and hooks",
+    "doctor": "check devices, versions, memory, caches and the distributed environment",
+}
+EXIT_CODES = """exit codes:
+  0   done
+  2   a wrong config, flag or argument
+  65  bad data
+  66  a missing, corrupt or unfitting checkpoint
+  70  the loss stayed NaN or infinite
+  74  a run folder that cannot be written or is in use
+  75  interrupted and saved: run the same command again to go on"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    words, overrides = split_overrides(arguments)
+    parser, verbs = _parser()
+    options = parser.parse_args(words)
+    if options.verb is None:
+        parser.print_help()
+        return 0
+    module = importlib.import_module(f"jaxdl.cli.{_module(options.verb)}")
+    if overrides and not hasattr(module, "TAKES_OVERRIDES"):
+        verbs[options.verb].error(f"{options.verb} takes no --config.key=value flags")
+    options.overrides = overrides
+    try:
+        return module.run(options) or 0
+    except JaxdlError as error:
+        sys.stdout.flush()
+        print(f"jaxdl {options.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separates `--config.key=value` (or `--config.key value`) from the other words.
+
+    >>> split_overrides(["train", "--config.steps=5", "--workdir", "w"])
+    (['train', '--workdir', 'w'], ['steps=5'])
+    """
+    words: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if not word.startswith("--config."):
+            words.append(word)
+        elif "=" in word:
+            overrides.append(word.removeprefix("--config."))
+        else:
+            value = next(rest, None)
+            if value is None:
+                raise ConfigError(f"{word} needs a value: {word}=VALUE.")
+            overrides.append(f"{word.removeprefix('--config.')}={value}")
+    return words, overrides
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(
+        prog="jaxdl",
+        description="Train, evaluate and use deep-learning models from one config.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"jaxdl {__version__}")
+    commands = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs = {}
+    for verb, summary in VERBS.items():
+        verbs[verb] = commands.add_parser(
+            verb, help=summary, description=summary.capitalize() + ".", formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        _add[verb](verbs[verb])
+    return parser, verbs
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the run folder: made, or resumed from")
+    parser.add_argument(
+        "--allow-changes", action="store_true", help="resume although the config differs in what decides the result"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--cpu-devices", type=int, metavar="N", help="pretend that the CPU is N devices, to try out a mesh"
+    )
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("--split", metavar="NAME", help="evaluate only this one of the config's evals")
+    parser.add_argument("--replicates", type=int, default=200, metavar="N", help="bootstrap replicates (default 200)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    _add_model(parser)
+    parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show for each image (default 3)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="B", help="images a call (default 32)")
+    parser.add_argument(
+        "--invert", action="store_true", help="swap dark and light first, as for dark ink and a model of light ink"
+    )
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors file to write")
+
+
+def _add_config_verb(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print canonical JSON, as a run folder keeps it")
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="only one kind, such as models")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:ARG]", help="a Python file with get_config(), or a saved config.json"
+    )
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="PACKAGE", help="a package that a saved config may name"
+    )
+    parser.epilog = "any value of the config is a flag: --config.optimizer.learning_rate=3e-4"
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workdir", "--model", dest="workdir", required=True, metavar="RUN", help="a run folder or an exported file"
+    )
+    parser.add_argument("--step", metavar="STEP", help="best, last or a number (default: best where one was kept)")
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="PACKAGE", help="a package that the saved config may name"
+    )
+
+
+def _module(verb: str) -> str:
+    return {"list": "listing", "config": "show_config"}.get(verb, verb)
+
+
+_add = {
+    "train": _add_train,
+    "evaluate": _add_evaluate,
+    "predict": _add_predict,
+    "export": _add_export,
+    "config": _add_config_verb,
+    "list": _add_list,
+    "doctor": _add_doctor,
+}

@@ -1,0 +1,70 @@
+"""jaxdl evaluate."""
+
+import argparse
+import dataclasses
+import json
+from typing import Any
+
+from jaxdl.cli.environment import use_compile_cache
+from jaxdl.errors import ConfigError
+
+TAKES_OVERRIDES = True
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluates a trained model on the evaluations of its config."""
+    use_compile_cache()
+    from jaxdl import config as configs
+    from jaxdl.inference import load
+
+    loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
+    config = configs.override(loaded.config, options.overrides)
+    names = sorted(config["evals"]) if "evals" in config else []
+    if not names:
+        raise ConfigError(f"The config of {options.workdir} has no evals.")
+    if options.split is not None and options.split not in names:
+        raise ConfigError(f"There is no evaluation {options.split!r}; there are {', '.join(names)}.")
+    for name in names if options.split is None else [options.split]:
+        evaluation = configs.build(config["evals"][name], allow=tuple(options.allow))
+        _show(name, loaded.step, _measure(loaded, evaluation.data, options.replicates), as_json=options.json)
+    return 0
+
+
+def step_choice(text: str | None) -> int | str | None:
+    """The step that a flag names."""
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _measure(loaded: Any, pipeline: Any, replicates: int) -> dict[str, Any]:
+    import jax
+
+    from jaxdl.parallel import make_mesh
+    from jaxdl.train.evaluation import Pass, evaluate, intervals, numbered, read, resampled
+
+    devices = jax.devices() if pipeline.batch_size % jax.device_count() == 0 else jax.devices()[:1]
+    mesh = make_mesh({"data": -1}, devices)
+    pipeline = dataclasses.replace(pipeline, check=pipeline.check or getattr(loaded.task, "check", None))
+    learner = resampled(loaded.learner, replicates) if replicates else loaded.learner
+    learner = learner._replace(evaluate=jax.jit(learner.evaluate))
+    batches = Pass(pipeline=pipeline, mesh=mesh)
+    metrics = evaluate(learner, loaded.state, numbered(batches) if replicates else batches)
+    ranges = intervals(metrics)
+    values = {name: value for name, value in read(metrics).items() if not name.endswith("@resampled")}
+    return {"examples": len(pipeline.source), "values": values, "intervals": ranges}
+
+
+def _show(name: str, step: int, found: dict[str, Any], *, as_json: bool) -> None:
+    values = {key: value if isinstance(value, float) else value.tolist() for key, value in found["values"].items()}
+    if as_json:
+        row = {"split": name, "step": step, "examples": found["examples"], **values, "intervals_95": found["intervals"]}
+        print(json.dumps(row))
+        return
+    print(f"{name}: {found['examples']:,} examples, parameters of step {step:,}")
+    for key, value in sorted(values.items()):
+        if isinstance(value, float):
+            low, high = found["intervals"].get(key, (None, None))
+            print(f"  {key:20} {value:.4f}" + ("" if low is None else f"   95 % interval {low:.4f} to {high:.4f}"))
+        else:
+            print(f"  {key}:")
+            for row in value:
+                print("    " + " ".join(f"{cell:6g}" for cell in (row if isinstance(row, list) else [row])))

@@ -1,0 +1,23 @@
+"""jaxdl export."""
+
+import argparse
+from pathlib import Path
+
+from jaxdl.cli.evaluate import step_choice
+from jaxdl.errors import ConfigError, WorkdirError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes a trained model into one file."""
+    from jaxdl.inference import export, load
+
+    output = Path(options.output)
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"--output must end in .safetensors, not {output.name!r}.")
+    loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
+    try:
+        export(loaded, output)
+    except OSError as error:
+        raise WorkdirError(f"{output} cannot be written: {error.strerror}.") from error
+    print(f"{output}: step {loaded.step}, {output.stat().st_size:,} bytes")
+    return 0

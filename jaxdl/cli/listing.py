@@ -1,0 +1,43 @@
+"""jaxdl list."""
+
+import argparse
+import importlib
+import inspect
+from types import ModuleType
+
+from jaxdl.errors import ConfigError
+
+KINDS = {
+    "models": "jaxdl.models",
+    "tasks": "jaxdl.tasks",
+    "data": "jaxdl.data.sources",
+    "transforms": "jaxdl.data.transforms",
+    "augmentations": "jaxdl.augment",
+    "optimizers": "jaxdl.optim.rules",
+    "schedules": "jaxdl.optim.schedules",
+    "hooks": "jaxdl.train.hooks",
+    "activations": "jaxdl.nn.activations",
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what there is, one line each."""
+    if options.kind is not None and options.kind not in KINDS:
+        raise ConfigError(f"There is no kind {options.kind!r}; there are {', '.join(KINDS)}.")
+    for kind in KINDS if options.kind is None else [options.kind]:
+        print(f"{kind} ({KINDS[kind]})")
+        for name, line in entries(importlib.import_module(KINDS[kind])):
+            print(f"  {name:24} {line}")
+    return 0
+
+
+def entries(module: ModuleType) -> list[tuple[str, str]]:
+    """The public callables of a module and the first line of what each says of itself."""
+    names = module.__all__ if hasattr(module, "__all__") else [n for n in vars(module) if not n.startswith("_")]
+    found = []
+    for name in sorted(names, key=str.lower):
+        value = getattr(module, name)
+        own = callable(value) and getattr(value, "__module__", "").startswith(module.__name__)
+        if own and inspect.getdoc(value):
+            found.append((name, (inspect.getdoc(value) or "").splitlines()[0]))
+    return found

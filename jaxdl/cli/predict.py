@@ -1,0 +1,34 @@
+"""jaxdl predict."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdl.cli.environment import use_compile_cache
+from jaxdl.cli.evaluate import step_choice
+from jaxdl.errors import DataError
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints one JSON line per image."""
+    use_compile_cache()
+    from jaxdl.inference import load, predict_images
+
+    loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
+    failed = 0
+    found = predict_images(loaded, options.paths, batch_size=options.batch_size, invert=options.invert)
+    for prediction in found:
+        if prediction.values is None:
+            failed += 1
+            print(json.dumps({"file": prediction.file, "error": prediction.error}), flush=True)
+        else:
+            print(json.dumps({"file": prediction.file, **_answer(prediction.values, loaded.labels, options.top)}), flush=True)
+    return DataError.exit_code if failed else 0
+
+
+def _answer(values: Mapping[str, Any], labels: tuple[str, ...], top: int) -> dict[str, Any]:
+    probabilities = values["probabilities"]
+    order = probabilities.argsort()[::-1][: max(1, top)]
+    ranked = [{"label": labels[i] if labels else int(i), "probability": round(float(probabilities[i]), 6)} for i in order]
+    return {**ranked[0], "top": ranked}

@@ -1,0 +1,72 @@
+"""What a callable takes: the keywords a config may set, and their annotations."""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxdl.config._names import name_of
+from jaxdl.errors import ConfigError
+
+
+class Signature(NamedTuple):
+    """The keywords of a callable. `is_open` says that it takes any others too."""
+
+    defaults: Mapping[str, Any]
+    required: frozenset[str]
+    is_open: bool
+
+    @property
+    def names(self) -> list[str]:
+        """All keywords, those without a default first."""
+        return [*sorted(self.required), *self.defaults]
+
+    def takes(self, name: str) -> bool:
+        """Whether the callable takes this keyword."""
+        return self.is_open or name in self.required or name in self.defaults
+
+
+def signature(fn: Callable[..., Any]) -> Signature:
+    """The keywords of a function, class or Linen module (without the `parent` and `name` that Linen adds).
+
+    Raises:
+      ConfigError: the callable cannot be called by keywords alone, or takes an argument named `call`.
+    """
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{fn!r} cannot be written to a config: {error}.") from error
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
+    if by_position:
+        raise ConfigError(
+            f"{name_of(fn)} takes {', '.join(by_position)} by position only, and a config gives keywords."
+        )
+    hidden = ("parent", "name") if _is_linen(fn) else ()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in hidden]
+    if any(p.name == "call" for p in named):
+        raise ConfigError(
+            f"{name_of(fn)} takes an argument named 'call', which a config uses for the name of the callable."
+        )
+    return Signature(
+        defaults={p.name: p.default for p in named if p.default is not p.empty},
+        required=frozenset(p.name for p in named if p.default is p.empty),
+        is_open=any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def annotations(fn: Callable[..., Any]) -> Mapping[str, Any]:
+    """The resolved annotation of each keyword; empty where they cannot be resolved."""
+    target = fn
+    if isinstance(fn, type) and not hasattr(fn, "__dataclass_fields__") and not issubclass(fn, tuple):
+        target = fn.__init__
+    try:
+        return typing.get_type_hints(target)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _is_linen(fn: Any) -> bool:
+    # Recognised by name: a config neither needs nor imports flax.
+    return isinstance(fn, type) and any(
+        (c.__module__, c.__name__) == ("flax.linen.module", "Module") for c in fn.__mro__
+    )

@@ -1,0 +1,147 @@
+"""A trained model out of a run folder or an exported file, without the data, the optimizer or the trainer."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from safetensors import SafetensorError, safe_open
+
+from jaxdl import config as configs
+from jaxdl import trees
+from jaxdl.checkpoint import BestOf, Checkpoints, restore_part
+from jaxdl.errors import CheckpointError
+from jaxdl.learners import Learner, Precision, TrainState, supervised
+from jaxdl.types import PyTree
+
+FORMAT = 1
+Choice = int | str | None
+_NEEDED = r"(extras/average/)?(params|model_state)/.*"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A trained model.
+
+    Attributes:
+      learner: Its `predict` and `evaluate`, not compiled.
+      state: The parameters, averaged where training averaged them, and the model state; no optimizer state.
+      task: What the outputs mean.
+      config: The resolved config of the training, or the part of it that prediction needs.
+      facts: The labels and the shape of an example, as training recorded them.
+      step: The training step of the parameters.
+    """
+
+    learner: Learner
+    state: TrainState
+    task: Any
+    config: Any
+    facts: Mapping[str, Any]
+    step: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of their ids; empty where the data had none."""
+        return tuple(self.facts["labels"])
+
+
+def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) -> Loaded:
+    """Loads a run folder, or a file made by `export`.
+
+    Args:
+      path: The run folder, or the `.safetensors` file.
+      step: `"best"`, `"last"` or a step of a run folder; by default the best where the run kept a best.
+      allow: Packages beside jaxdl, jax.nn, flax.linen and optax that the saved config may name.
+
+    Raises:
+      CheckpointError: there is no such model, or it is corrupt.
+      ConfigError: the saved config names something that is not allowed.
+    """
+    path = Path(path)
+    config_text, facts, arrays, at = _read_folder(path, step) if path.is_dir() else _read_file(path)
+    if facts["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {facts['format']}; this version of jaxdl reads {FORMAT}.")
+    config = configs.from_json(config_text)
+    learner, task = _build(config, allow)
+    state = TrainState(
+        step=jnp.asarray(at, jnp.int32),
+        key=jax.random.key(0),
+        params=jax.tree.map(jnp.asarray, arrays["params"]),
+        model_state=jax.tree.map(jnp.asarray, arrays["model_state"]),
+        opt_state=(),
+    )
+    return Loaded(learner=learner, state=state, task=task, config=config, facts=facts, step=at)
+
+
+def _build(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
+    parts = {name: config[name] for name in ("model", "task", "learner", "precision") if name in config}
+    built = {name: configs.build(part, allow=tuple(allow)) for name, part in parts.items()}
+    whole = built["learner"] if "learner" in built else None
+    if whole is not None:
+        return whole, built["task"] if "task" in built else None
+    precision = built["precision"] if isinstance(built["precision"], Precision) else Precision()
+    return supervised(built["model"], built["task"], optax.identity(), precision=precision), built["task"]
+
+
+def _read_folder(path: Path, step: Choice) -> tuple[str, Mapping[str, Any], PyTree, int]:
+    try:
+        config_text = (path / "config.json").read_text()
+        facts = json.loads((path / "run.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is no run folder: {error}.") from error
+    found = restore_part(path / "checkpoints", _NEEDED, step=_choose(path, step, facts))
+    state = found.state["extras"]["average"] if facts["averaged"] else found.state
+    arrays = {"params": state["params"], "model_state": state["model_state"] if "model_state" in state else {}}
+    return config_text, facts, arrays, found.step
+
+
+def _choose(path: Path, step: Choice, facts: Mapping[str, Any]) -> int | None:
+    if isinstance(step, int) or step == "last":
+        return None if step == "last" else int(step)
+    if step not in (None, "best"):
+        raise CheckpointError(f"step must be 'best', 'last' or a number, not {step!r}.")
+    if facts["best"] is None:
+        if step == "best":
+            raise CheckpointError(f"{path} kept no best checkpoint: set saving.best, or use the last step.")
+        return None
+    rank = BestOf(metric=facts["best"], mode=facts["mode"])
+    with Checkpoints(path / "checkpoints", best=rank, read_only=True) as checkpoints:
+        best = checkpoints.best_steps()
+    return best[0] if best else None
+
+
+def _read_file(path: Path) -> tuple[str, Mapping[str, Any], PyTree, int]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        config_text, facts, at = metadata["config"], json.loads(metadata["facts"]), int(metadata["step"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is neither a run folder nor a model exported by jaxdl: {error!r}.") from error
+    return config_text, facts, {"params": {}, "model_state": {}} | nest(arrays), at
+
+
+def flatten(tree: PyTree) -> dict[str, np.ndarray]:
+    """A tree as a flat dict from leaf names to arrays."""
+    return dict(zip(trees.names(tree), (np.asarray(leaf) for leaf in jax.tree.leaves(tree)), strict=True))
+
+
+def nest(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts from a flat dict of names joined by `/`.
+
+    >>> nest({"a/b": 1, "a/c": 2})
+    {'a': {'b': 1, 'c': 2}}
+    """
+    tree: dict[str, Any] = {}
+    for name, value in arrays.items():
+        *parents, last = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree

@@ -1,0 +1,32 @@
+"""Layers that act only in training."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class StochasticDepth(nn.Module):
+    """Drops the whole input of some examples and scales the rest by 1 / (1 - rate), in training only.
+
+    Huang et al. 2016, "Deep Networks with Stochastic Depth": applied to the residual branch of a block, before the
+    addition. Draws one number per example from the random stream "dropout".
+
+    Attributes:
+      rate: Probability that an example is dropped, in [0, 1).
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"The rate of stochastic depth must be in [0, 1), not {self.rate}.")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Drops rows of `x` (B, ...)."""
+        if not train or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (x.shape[0],) + (1,) * (x.ndim - 1))
+        return jnp.where(kept, x / keep, jnp.zeros((), x.dtype))

@@ -1,0 +1,121 @@
+"""Learner -> Learner: the same functions, compiled for a mesh."""
+
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxdl import trees
+from jaxdl.learners import Learner, TrainState
+from jaxdl.parallel.mesh import AXES, batch_sharding, replicated
+from jaxdl.trees import Rules
+from jaxdl.types import Batch, Key, PyTree
+
+REPLICATE: Rules = ((".*", None),)
+FULLY_SHARDED: Rules = ((".*", "fsdp"),)
+
+
+def abstract_state(learner: Learner, key: Key, batch: PyTree, mesh: Mesh, rules: Rules | None = None) -> TrainState:
+    """The shapes, dtypes and shardings of a learner's state, without computing it.
+
+    Args:
+      learner: Not compiled yet.
+      key: The key of the run.
+      batch: Arrays or their shapes.
+      mesh: From `make_mesh`.
+      rules: `((regex over parameter names, value), ...)`, every parameter covered. A value is None for the whole
+        parameter on every device; the name of an axis, to split the largest dimension that it divides; or one
+        axis name or None for each dimension. What does not divide stays whole. The optimizer's state and averages
+        follow the parameter that they belong to. The default shards fully over `fsdp` where that axis is larger
+        than 1.
+    """
+    state = jax.eval_shape(learner.init, key, batch)
+    rules = (FULLY_SHARDED if mesh.shape["fsdp"] > 1 else REPLICATE) if rules is None else rules
+    values = trees.assign(rules, state.params, what="sharding")
+    leaves = jax.tree.leaves(state.params)
+    specs = {
+        name: (leaf.shape, _partition(value, leaf.shape, mesh))
+        for name, leaf, value in zip(trees.names(state.params), leaves, _leaves(values), strict=True)
+    }
+
+    def one(name: str, leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, _belongs(name, leaf, specs)))
+
+    return trees.map_named(one, state)
+
+
+def shard(learner: Learner, state: TrainState, mesh: Mesh) -> Learner:
+    """Compiles a learner for a mesh. `step` donates its state: the one passed in may not be used again.
+
+    Args:
+      learner: Not compiled yet.
+      state: From `abstract_state`.
+      mesh: From `make_mesh`.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    everywhere = replicated(mesh)
+    return Learner(
+        init=jax.jit(learner.init, out_shardings=shardings),
+        step=jax.jit(learner.step, donate_argnums=0, out_shardings=(shardings, everywhere)),
+        evaluate=jax.jit(learner.evaluate, out_shardings=everywhere),
+        predict=jax.jit(learner.predict, out_shardings=batch_sharding(mesh)),
+    )
+
+
+def pmapped(learner: Learner, mesh: Mesh) -> Learner:
+    """The same learner under `jax.pmap` over the axis `data`; `supervised` must be told `axis_name="data"`.
+
+    JAX keeps pmap in maintenance only: prefer `shard`, which gives the same results and needs no axis names.
+    """
+    devices = list(mesh.devices.flat)
+
+    def fold(batch: Batch) -> Batch:
+        return {name: x.reshape(len(devices), -1, *x.shape[1:]) for name, x in batch.items()}
+
+    def over_rows(fn: Any, out_axes: Any) -> Any:
+        mapped = jax.pmap(fn, axis_name="data", in_axes=(None, 0), out_axes=out_axes, devices=devices)
+        return lambda state, batch: mapped(state, fold(batch))
+
+    predict = over_rows(learner.predict, 0)
+    return Learner(
+        init=jax.jit(learner.init, out_shardings=replicated(mesh)),
+        step=over_rows(learner.step, None),
+        evaluate=over_rows(learner.evaluate, None),
+        predict=lambda state, batch: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predict(state, batch)),
+    )
+
+
+def _leaves(values: PyTree) -> list[Any]:
+    return jax.tree.leaves(values, is_leaf=lambda x: x is None or isinstance(x, str | tuple | list))
+
+
+def _partition(value: Any, shape: tuple[int, ...], mesh: Mesh) -> P:
+    if value is None:
+        return P()
+    if isinstance(value, str):
+        _check_axis(value)
+        fits = [i for i, size in enumerate(shape) if size % mesh.shape[value] == 0]
+        largest = max(fits, key=lambda i: shape[i], default=None)
+        return P(*(value if i == largest else None for i in range(len(shape))))
+    if len(value) > len(shape):
+        raise ValueError(f"The sharding {tuple(value)} has more entries than the shape {shape} has dimensions.")
+    for axis in value:
+        if axis is not None:
+            _check_axis(axis)
+    return P(*(axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in zip(value, shape)))
+
+
+def _check_axis(axis: str) -> None:
+    if axis not in AXES:
+        raise ValueError(f"Unknown mesh axis {axis!r} in a sharding rule; there are {list(AXES)}.")
+
+
+def _belongs(name: str, leaf: Any, specs: dict[str, tuple[tuple[int, ...], P]]) -> P:
+    """The partition of the parameter that a leaf of the state belongs to: the one whose name ends its own."""
+    parts = name.split("/")
+    for start in range(1, len(parts)):
+        shape, spec = specs.get("/".join(parts[start:]), (None, P()))
+        if shape == leaf.shape:
+            return spec
+    return P()

@@ -1,0 +1,182 @@
+"""An experiment: everything that a run depends on, as one frozen value."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from jaxdl.data import Pipeline
+from jaxdl.learners import Augmentation, Learner, Precision, augmented, averaged, guarded, supervised
+from jaxdl.train.loop import Hook
+
+Mode = Literal["max", "min"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Data to evaluate on, and when.
+
+    Attributes:
+      data: Read once, in order, at each evaluation; the last batch is padded and masked.
+      every: Steps between evaluations.
+      every_epochs: Epochs of the training data between evaluations, instead of `every`.
+      at_end: Whether to evaluate after the last step too.
+    """
+
+    data: Pipeline
+    every: int | None = None
+    every_epochs: float | None = None
+    at_end: bool = True
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.every_epochs is not None:
+            raise ValueError("Give `every` (steps) or `every_epochs`, not both.")
+        if (self.every is not None and self.every < 1) or (self.every_epochs is not None and self.every_epochs <= 0):
+            raise ValueError("`every` and `every_epochs` must be positive.")
+
+    def interval(self, steps_per_epoch: float) -> int | None:
+        """Steps between evaluations, if there are any but at the end."""
+        if self.every_epochs is not None:
+            return max(1, round(self.every_epochs * steps_per_epoch))
+        return self.every
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saving:
+    """When to save checkpoints and which to keep.
+
+    Attributes:
+      every: Steps between checkpoints; the last step is always saved.
+      keep: The number of newest checkpoints to keep.
+      best: The result to keep the best checkpoints by, such as `"test/accuracy"`; each evaluation that gives it
+        is then saved. `predict` and `evaluate` use the best by default.
+      mode: Whether the best is the largest or the smallest.
+      keep_best: The number of best checkpoints to keep.
+    """
+
+    every: int = 1000
+    keep: int = 2
+    best: str | None = None
+    mode: Mode = "max"
+    keep_best: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.every, self.keep, self.keep_best) < 1:
+            raise ValueError("`every`, `keep` and `keep_best` must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What to train, on what, how, and what to watch.
+
+    Attributes:
+      train: The training data.
+      model: A Linen module with `__call__(**inputs, train: bool)`.
+      task: What the model's outputs mean: a `jaxdl.learners.Task`.
+      optimizer: An Optax transformation.
+      learner: A whole algorithm, instead of `model`, `task` and `optimizer` under `supervised`.
+      wrappers: Functions from learner to learner, applied last.
+      steps: How long to train; or
+      epochs: how long to train, in passes over the training data.
+      evals: Evaluations by name; `test` gives results such as `test/accuracy`.
+      seed: Of initialisation, data order and everything random.
+      augment: A function of (key, batch) that runs on the device before each step.
+      precision: The dtypes of parameters, computation and outputs.
+      microbatches: The parts that a batch is split into to save memory; the gradient is the same.
+      frozen: Regexes over the names of parameters that stay as they are.
+      remat: What the backward pass computes again to save memory.
+      ema_decay: Of an exponential moving average of the parameters to evaluate and predict with.
+      nonfinite_limit: Steps in a row with a NaN or infinite loss or gradient after which training stops; each is
+        left out and counted.
+      mesh: The size of each mesh axis, `data` and `fsdp`; -1 is what is left of the devices.
+      rules: `((regex over parameter names, sharding), ...)`; see `jaxdl.parallel.abstract_state`.
+      mapping: How a step is spread over devices: `jit` over the mesh, or the older `pmap`.
+      steps_per_dispatch: Steps taken by one call to the device; by default as many as keep a small model from
+        waiting for Python, and 1 for anything large.
+      resident: Whether the training data lives on the device; by default when it is in memory and small.
+      log_every: Steps between rows of the metrics log; a row is the exact mean over its window.
+      saving: When to save checkpoints.
+      hooks: Called after each dispatch with a `Moment`: early stopping, reduce on plateau, your own.
+      tensorboard: Whether to write TensorBoard event files too.
+    """
+
+    train: Pipeline
+    model: Any = None
+    task: Any = None
+    optimizer: Any = None
+    learner: Learner | None = None
+    wrappers: Sequence[Any] = ()
+    steps: int | None = None
+    epochs: float | None = None
+    evals: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    augment: Augmentation | None = None
+    precision: Precision = Precision()
+    microbatches: int = 1
+    frozen: Sequence[str] = ()
+    remat: Literal["none", "full", "dots"] = "none"
+    ema_decay: float | None = None
+    nonfinite_limit: int = 10
+    mesh: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"data": -1, "fsdp": 1})
+    rules: Sequence[tuple[str, Any]] | None = None
+    mapping: Literal["jit", "pmap"] = "jit"
+    steps_per_dispatch: int | None = None
+    resident: bool | None = None
+    log_every: int = 100
+    saving: Saving = Saving()
+    hooks: Sequence[Hook] = ()
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("Give the length of training as either `steps` or `epochs`.")
+        if self.total_steps < 1:
+            raise ValueError(f"Training must take at least one step, not {self.steps or self.epochs}.")
+        if (self.learner is None) != (None not in (self.model, self.task, self.optimizer)):
+            raise ValueError("Give either `model`, `task` and `optimizer`, or a whole `learner`.")
+        if self.log_every < 1 or self.nonfinite_limit < 1:
+            raise ValueError("`log_every` and `nonfinite_limit` must be at least 1.")
+        if self.train.batch_size % self.microbatches:
+            raise ValueError(f"{self.microbatches} microbatches do not divide a batch of {self.train.batch_size}.")
+        if self.steps_per_dispatch is not None and self.steps_per_dispatch < 1:
+            raise ValueError(f"`steps_per_dispatch` must be at least 1, not {self.steps_per_dispatch}.")
+        if self.saving.best is not None and self.saving.best.split("/")[0] not in self.evals:
+            raise ValueError(f"saving.best is {self.saving.best!r}, but the evaluations are {sorted(self.evals)}.")
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in one pass over the training data; not a whole number where batches straddle epochs."""
+        return len(self.train.source) / self.train.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps training takes."""
+        return self.steps if self.steps is not None else math.ceil((self.epochs or 0) * self.steps_per_epoch)
+
+    def intervals(self) -> list[int]:
+        """The numbers of steps whose multiples something happens at."""
+        evals = (evaluation.interval(self.steps_per_epoch) for evaluation in self.evals.values())
+        return [self.log_every, self.saving.every, *(interval for interval in evals if interval is not None)]
+
+
+def assemble(experiment: Experiment) -> Learner:
+    """The learner of an experiment with its wrappers, not yet compiled: batches in, updates out."""
+    axis_name = "data" if experiment.mapping == "pmap" else None
+    learner = experiment.learner or supervised(
+        experiment.model,
+        experiment.task,
+        experiment.optimizer,
+        frozen=experiment.frozen,
+        microbatches=experiment.microbatches,
+        precision=experiment.precision,
+        remat=experiment.remat,
+        axis_name=axis_name,
+    )
+    if experiment.augment is not None:
+        learner = augmented(learner, experiment.augment, axis_name=axis_name)
+    learner = guarded(learner)
+    if experiment.ema_decay is not None:
+        learner = averaged(learner, experiment.ema_decay)
+    for wrap in experiment.wrappers:
+        learner = wrap(learner)
+    return learner

@@ -1,0 +1,114 @@
+"""Batches on their way to the device: streamed from the host, or gathered there from data that lives on the device."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdl.data import Pipeline, batches, prefetch
+from jaxdl.errors import DataError
+from jaxdl.parallel import batch_sharding, place, replicated
+from jaxdl.train.loop import chunks
+from jaxdl.types import Batch
+
+RESIDENT_BYTES_CPU = 2**30
+RESIDENT_SHARE = 0.2  # Of an accelerator's memory.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Feed:
+    """Training batches as the compiled step wants them.
+
+    Attributes:
+      pipeline: Where batches come from.
+      mesh: Where they go.
+      size: Steps a dispatch: 1, or K for a `repeated` learner.
+      data: The data set on the device, for a `gathered` learner.
+    """
+
+    pipeline: Pipeline
+    mesh: Mesh
+    size: int = 1
+    data: Mapping[str, jax.Array] | None = None
+
+    def batches(self, start: int, stop: int, intervals: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+        """Pairs (steps taken after it, batch), made ahead of time by a thread."""
+        if self.size == 1:
+            host = self._host(start, stop)
+            sharding = batch_sharding(self.mesh)
+            yield from prefetch(lambda step: (step + 1, self._with_data(place(next(host), sharding))), start, stop)
+        else:
+            plan = list(chunks(start, stop, self.size, intervals))
+            yield from prefetch(lambda i: (sum(plan[i]), self._stacked(*plan[i])), 0, len(plan))
+
+    def _host(self, start: int, stop: int) -> Iterator[Mapping[str, np.ndarray]]:
+        if self.data is None:
+            return batches(self.pipeline, start, stop)
+        return (self._rows(self.pipeline.indices(step)) for step in range(start, stop))
+
+    def _stacked(self, first: int, count: int) -> Batch:
+        """Batches of `count` steps, filled up to `size` with ones that will not be read."""
+        if self.data is None:
+            hosts = [self.pipeline[first + i] for i in range(count)]
+            hosts += [hosts[-1]] * (self.size - count)
+            stacked = {name: np.stack([host[name] for host in hosts]) for name in hosts[0]}
+        else:
+            flat = self._rows(self.pipeline.indices(first, count))
+            fill = [(0, self.size - count), (0, 0)]
+            stacked = {name: np.pad(x.reshape(count, -1), fill) for name, x in flat.items()}
+        rows = place(stacked, batch_sharding(self.mesh, stacked=True))
+        return self._with_data({**rows, "count": np.int32(count)})
+
+    def _rows(self, indices: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {"index": indices.astype(np.int32), "mask": np.ones(len(indices), np.float32)}
+
+    def _with_data(self, batch: Batch) -> Batch:
+        return batch if self.data is None else {**batch, "data": self.data}
+
+
+def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str, jax.Array] | None:
+    """The data set on the device, whole on each; None where batches are to be streamed.
+
+    Args:
+      pipeline: Its source must offer `gather` and it must have no host transforms, or nothing can be resident.
+      mesh: The devices.
+      choice: True or False to decide; None to decide by size.
+
+    Raises:
+      ValueError: `choice` is True and it cannot be.
+    """
+    possible = hasattr(pipeline.source, "gather") and not pipeline.transforms
+    possible = possible and pipeline.on_bad == "raise"
+    if choice is False or (choice is None and not possible):
+        return None
+    if not possible:
+        raise ValueError("resident=True needs a source in memory (with `gather`), no host transforms, and on_bad='raise'.")
+    row = pipeline.source.gather(np.arange(1))
+    size = sum(np.asarray(x).nbytes for x in row.values()) * len(pipeline.source)
+    if choice is None and size > _budget(mesh.devices.flat[0]):
+        return None
+    whole = pipeline.source.gather(np.arange(len(pipeline.source)))
+    _check(pipeline, whole)
+    return place_everywhere({name: np.asarray(x) for name, x in whole.items() if name != "mask"}, mesh)
+
+
+def place_everywhere(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Mapping[str, jax.Array]:
+    """Puts whole arrays on every device of a mesh; every process holds the same."""
+    sharding = replicated(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, x, x.shape) for name, x in arrays.items()}
+
+
+def _check(pipeline: Pipeline, whole: Mapping[str, np.ndarray]) -> None:
+    """Raises DataError where the task refuses an example; batches gathered on the device are not seen again."""
+    mask = {"mask": np.ones(len(pipeline.source), np.float32)}
+    problems = pipeline.check({**mask, **whole}) if pipeline.check is not None else []
+    if problems:
+        shown = "; ".join(f"{pipeline.describe(row)}: {reason}" for row, reason in problems[:5])
+        raise DataError(f"{len(problems)} of {len(pipeline.source)} examples are bad: {shown}.")
+
+
+def _budget(device: jax.Device) -> float:
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    return RESIDENT_SHARE * stats["bytes_limit"] if stats and "bytes_limit" in stats else RESIDENT_BYTES_CPU

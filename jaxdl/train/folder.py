@@ -1,0 +1,82 @@
+"""The run folder: what a run leaves behind, and all that prediction needs."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxdl.checkpoint import lock_workdir
+from jaxdl.errors import WorkdirError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The files of a run.
+
+    `config.json` is the resolved config, `config.txt` the same with the origin of every value, `provenance.json` the
+    versions and devices, `run.json` the labels and the shape of an example, `metrics.jsonl` the log, `summary.json`
+    the results, `checkpoints/` the states.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics log."""
+        return self.path / "metrics.jsonl"
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Writes files, each whole or not at all; only the first process does."""
+        if jax.process_index() == 0:
+            for name, text in texts.items():
+                _write_atomically(self.path / name, text)
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the folder.
+
+        Raises:
+          WorkdirError: it is missing or broken.
+        """
+        try:
+            return json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise WorkdirError(f"{self.path / name} cannot be read: {error}. Is {self.path} a run folder?") from error
+
+
+@contextlib.contextmanager
+def open_run(path: str | Path) -> Iterator[RunFolder]:
+    """A run folder to write to: made where it is missing, and this run's alone until closed.
+
+    Raises:
+      WorkdirError: it cannot be made or written, or another run is using it.
+    """
+    folder = RunFolder(Path(path).absolute())
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.path):
+            pass
+    except OSError as error:
+        raise WorkdirError(
+            f"The run folder {folder.path} cannot be written by user {os.getuid()}: {error.strerror}. Pass another --workdir."
+        ) from error
+    with lock_workdir(folder.path) if jax.process_index() == 0 else contextlib.nullcontext():
+        yield folder
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)

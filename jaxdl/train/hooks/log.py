@@ -1,0 +1,93 @@
+"""The training log: exact means over windows of steps, read without making the device wait."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.learners import TrainState
+from jaxdl.metrics import add
+from jaxdl.optim import learning_rate_at
+from jaxdl.train.evaluation import scalars
+from jaxdl.train.loop import Moment
+from jaxdl.types import Metrics
+
+_add = jax.jit(add)
+
+
+class Log:
+    """Writes a row for every window of `every` steps.
+
+    Args:
+      every: Steps in a window.
+      write: Called with `(step, values)`; the speed of training is under names that begin with `time/`.
+      clock: Seconds, of any origin.
+    """
+
+    def __init__(
+        self, every: int, write: Callable[[int, dict[str, float]], None], *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.every, self._write, self._clock = every, write, clock
+        self._window: Metrics | None = None
+        self._saved: list[np.ndarray] | None = None
+        self._waiting: deque[tuple[int, float, Metrics, Any]] = deque()
+        self._last: tuple[int, float] | None = None
+
+    def __call__(self, moment: Moment) -> None:
+        """Adds to the window, and writes windows whose values have arrived."""
+        self._flush(newer_than=1)
+        self._window = self._merged(moment.metrics)
+        if moment.step % self.every == 0 or moment.stop:
+            self._waiting.append((moment.step, self._clock(), self._window, _rate(moment.state)))
+            self._window = None
+
+    def flush(self) -> None:
+        """Writes all complete windows, waiting for the device."""
+        self._flush(newer_than=0)
+
+    def skip_time(self, seconds: float) -> None:
+        """Leaves out of the speed the time that went into something else, such as an evaluation."""
+        if self._last is not None:
+            self._last = (self._last[0], self._last[1] + seconds)
+
+    def start(self, step: int) -> None:
+        """Measures speed from now on."""
+        self._last = (step, self._clock())
+
+    def state(self) -> dict[str, Any]:
+        """The sums of the window so far, to save with a checkpoint."""
+        leaves = [np.asarray(x) for x in jax.tree.leaves(jax.device_get(self._window))]
+        return {"window": [{"dtype": str(x.dtype), "shape": x.shape, "values": x.ravel().tolist()} for x in leaves]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state` returned."""
+        self._saved = [np.asarray(x["values"], x["dtype"]).reshape(x["shape"]) for x in state["window"]] or None
+
+    def _merged(self, metrics: Metrics) -> Metrics:
+        if self._saved is not None:
+            self._window = jax.tree.unflatten(jax.tree.structure(metrics), self._saved)
+            self._saved = None
+        return metrics if self._window is None else _add(self._window, metrics)
+
+    def _flush(self, *, newer_than: int) -> None:
+        while len(self._waiting) > newer_than:
+            step, now, window, rate = self._waiting.popleft()
+            values = scalars(window)
+            if rate is not None:
+                values["learning_rate"] = float(rate)
+            if self._last is not None and now > self._last[1]:
+                values["time/steps_per_second"] = (step - self._last[0]) / (now - self._last[1])
+            self._last = (step, now)
+            self._write(step, values)
+
+
+def _rate(state: TrainState) -> jax.Array | None:
+    """A copy of the learning rate, since the state is donated to the next step; None with a foreign optimizer."""
+    try:
+        return jnp.copy(learning_rate_at(state.opt_state))
+    except ValueError:
+        return None

@@ -1,0 +1,42 @@
+"""SIGTERM and SIGINT: finish the step, save, leave."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from jaxdl.train.loop import Moment
+
+INTERRUPTED = "a signal asked it to"
+
+
+class StopOnSignal:
+    """While entered, the first SIGTERM or SIGINT stops training at the next moment; a second one ends the process.
+
+    Handlers can only be set in the main thread; elsewhere this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "StopOnSignal":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._restore()
+
+    def __call__(self, moment: Moment) -> Moment | None:
+        """Stops where a signal has come."""
+        return None if self.received is None else moment._replace(stop=moment.stop or INTERRUPTED)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before = {}

@@ -1,0 +1,152 @@
+"""From an experiment to compiled functions, the state they need, and the batches they take."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdl import trees
+from jaxdl.data import Pipeline
+from jaxdl.learners import Learner, TrainState, gathered, repeated
+from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, shard
+from jaxdl.train.dispatch import steps_per_dispatch
+from jaxdl.train.evaluation import Pass
+from jaxdl.train.experiment import Experiment, assemble
+from jaxdl.train.feed import Feed, resident
+from jaxdl.train.hooks import Scheduled
+from jaxdl.types import Batch, Key
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """What the loop runs.
+
+    Attributes:
+      learner: Compiled for the mesh; `step` takes the batches of `feed`.
+      state: The shapes, dtypes and shardings of the state.
+      key: The key that the state is initialised from.
+      feed: Training batches.
+      evals: Evaluations with their compiled learners.
+      sample: The shapes and dtypes of a training batch (B, ...).
+    """
+
+    learner: Learner
+    state: TrainState
+    key: Key
+    feed: Feed
+    evals: tuple[Scheduled, ...]
+    sample: Batch
+
+    def initial_state(self) -> TrainState:
+        """The state at step 0."""
+        return self.learner.init(self.key, self.sample)
+
+
+def prepare(experiment: Experiment) -> Program:
+    """Compiles nothing yet, but checks the first batch, traces the model, and moves resident data to the devices."""
+    mesh = make_mesh(experiment.mesh)
+    pipeline = _local(experiment, experiment.train, mesh, "train")
+    sample = _global_shapes(pipeline[0], pipeline.batch_size)
+    base = assemble(experiment)
+    key = jax.random.key(experiment.seed)
+    state = abstract_state(base, key, sample, mesh, experiment.rules)
+    data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, experiment.resident)
+    size = _size(experiment, base, state, sample, streamed=data is None)
+    learner = _compiled(experiment, _taking(base, data, size), state, mesh, base, sample)
+    feed = Feed(pipeline=pipeline, mesh=mesh, size=size, data=data)
+    evals = tuple(_scheduled(experiment, name, base, learner, state, mesh) for name in experiment.evals)
+    return Program(learner=learner, state=state, key=key, feed=feed, evals=evals, sample=sample)
+
+
+def compile_step(program: Program, batch: Batch) -> tuple[Program, float, float | None]:
+    """Compiles the step ahead of its first call; returns the program, the seconds it took, and its FLOPs per step."""
+    step = program.learner.step
+    if not hasattr(step, "lower"):
+        return program, 0.0, None
+    began = time.perf_counter()
+    compiled = step.lower(program.state, batch).compile()
+    costs = compiled.cost_analysis() or {}
+    flops = float(costs["flops"]) if "flops" in costs else None
+    learner = program.learner._replace(step=compiled)
+    return dataclasses.replace(program, learner=learner), time.perf_counter() - began, flops
+
+
+def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) -> Pipeline:
+    """The pipeline of this process, with the experiment's seed and the task's checks."""
+    check_batch_size(mesh, pipeline.batch_size, what=what)
+    check = getattr(experiment.task, "check", None)
+    return dataclasses.replace(
+        pipeline,
+        seed=experiment.seed,
+        shard=(jax.process_index(), jax.process_count()),
+        check=pipeline.check or check,
+    )
+
+
+def _global_shapes(batch: Mapping[str, np.ndarray], rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+    return {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+
+
+def _size(experiment: Experiment, learner: Learner, state: TrainState, sample: Batch, *, streamed: bool) -> int:
+    if experiment.mapping == "pmap":
+        return 1
+    if experiment.steps_per_dispatch is not None:
+        return experiment.steps_per_dispatch
+    if streamed or experiment.total_steps == 1:
+        return 1
+    return min(steps_per_dispatch(learner, state, sample), 2 ** int(math.log2(experiment.total_steps)))
+
+
+def _taking(learner: Learner, data: Mapping[str, Any] | None, size: int) -> Learner:
+    learner = learner if data is None else gathered(learner)
+    return learner if size == 1 else repeated(learner)
+
+
+def _compiled(
+    experiment: Experiment, learner: Learner, state: TrainState, mesh: Mesh, base: Learner, sample: Batch
+) -> Learner:
+    """The learner for the mesh, but for `init`, which is the same for every form that batches take."""
+
+    def init(key: Key, shapes: Batch) -> TrainState:
+        return base.init(key, {name: jnp.zeros(x.shape, x.dtype) for name, x in sample.items()})
+
+    compiled = pmapped(learner, mesh) if experiment.mapping == "pmap" else shard(learner, state, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    initialise: Callable[[Key], TrainState] = jax.jit(lambda key: init(key, sample), out_shardings=shardings)
+    return compiled._replace(init=lambda key, batch: initialise(key))
+
+
+def _scheduled(
+    experiment: Experiment, name: str, base: Learner, trained: Learner, state: TrainState, mesh: Mesh
+) -> Scheduled:
+    evaluation = experiment.evals[name]
+    pipeline = _local(experiment, evaluation.data, mesh, f"evals.{name}")
+    data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, False if experiment.resident is False else None)
+    learner = trained if experiment.mapping == "pmap" else shard(_taking(base, data, 1), state, mesh)
+    return Scheduled(
+        name=name,
+        learner=learner,
+        batches=Pass(pipeline=pipeline, mesh=mesh, data=data),
+        every=evaluation.interval(experiment.steps_per_epoch),
+        at_end=evaluation.at_end,
+    )
+
+
+def describe(program: Program) -> str:
+    """One line on what will run."""
+    mesh = program.feed.mesh
+    axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
+    where = "on the device" if program.feed.data is not None else "streamed"
+    return (
+        f"{trees.count(program.state.params):,} parameters on {mesh.size} {mesh.devices.flat[0].device_kind} "
+        f"device{'s' if mesh.size > 1 else ''}{f' ({axes})' if axes else ''}; data {where}; "
+        f"{program.feed.size} step{'s' if program.feed.size > 1 else ''} a dispatch"
+    )
+
+

@@ -1,0 +1,209 @@
+"""One run: build, resume, train, evaluate, save, in one place and one order."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdl.checkpoint import BestOf, Checkpoints, Restored
+from jaxdl.errors import NonFiniteError, Preempted
+from jaxdl.learners import TrainState
+from jaxdl.train.evaluation import evaluate, scalars
+from jaxdl.train.experiment import Experiment
+from jaxdl.train.folder import RunFolder, open_run
+from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
+from jaxdl.train.hooks.nonfinite import NON_FINITE, explain
+from jaxdl.train.hooks.preemption import INTERRUPTED
+from jaxdl.train.hooks.save import recall, remembered
+from jaxdl.train.loop import Hook, Moment, fit
+from jaxdl.train.program import Program, compile_step, describe, prepare
+from jaxdl.train.reporter import Reporter
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+      state: The state to use: the last one, or the best one after early stopping.
+      step: The step of that state.
+      results: What every evaluation gives for that state, such as `{"test/accuracy": 0.98}`.
+      stopped: Why training ended before its last step, where it did.
+      program: The compiled functions, for more of the same.
+    """
+
+    state: TrainState
+    step: int
+    results: Mapping[str, float]
+    stopped: str | None
+    program: Program
+
+
+def train(
+    experiment: Experiment,
+    workdir: str | Path | None = None,
+    *,
+    record: Mapping[str, str] = MappingProxyType({}),
+    quiet: bool = False,
+) -> Outcome:
+    """Trains an experiment, going on from the newest sound checkpoint of `workdir` where there is one.
+
+    Args:
+      experiment: What to do.
+      workdir: The run folder; without one, nothing is written and nothing can be resumed.
+      record: Texts to keep in the run folder by file name, such as the config.
+      quiet: Whether to keep from printing progress.
+
+    Raises:
+      Preempted: SIGTERM or SIGINT came; the state is saved.
+      NonFiniteError: the loss stayed NaN or infinite.
+      CheckpointError: the checkpoints of `workdir` belong to another model, or none of them is sound.
+      WorkdirError: `workdir` cannot be written or is in use.
+      DataError: the data is bad.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(open_run(workdir)) if workdir is not None else None
+        reporter = stack.enter_context(Reporter(experiment, folder, quiet=quiet))
+        program = prepare(experiment)
+        reporter.note(describe(program))
+        checkpoints = stack.enter_context(_checkpoints(experiment, folder)) if folder is not None else None
+        if folder is not None:
+            folder.write({**record, "run.json": json.dumps(_facts(experiment, program), indent=1)})
+        return _run(experiment, program, checkpoints, reporter)
+
+
+def _run(experiment: Experiment, program: Program, checkpoints: Checkpoints | None, reporter: Reporter) -> Outcome:
+    last = experiment.total_steps
+    log = Log(experiment.log_every, reporter.train_row)
+    nonfinite = StopNonFinite(experiment.nonfinite_limit)
+    memories: tuple[Hook, ...] = (log, *experiment.hooks, nonfinite)
+    restored = checkpoints.restore(program.state) if checkpoints is not None else None
+    start, state, ended = _begin(program, restored, memories, reporter)
+    reporter.begin(start)
+    with StopOnSignal() as signals:
+        save = _save(experiment, checkpoints, memories, log)
+        judge = Evaluate(program.evals, last, reporter.eval_row, log.flush, log.skip_time)
+        hooks = [log, judge, *experiment.hooks, reporter.moment, signals, *save, nonfinite]
+        if start >= last or ended is not None:
+            reporter.note(f"Nothing is left to train: {ended or f'step {start} of {last} is reached'}.")
+            moment = Moment(step=start, state=state, metrics={}, stop=ended)
+        else:
+            program, moment = _fit(experiment, program, state, start, hooks, reporter)
+    log.flush()
+    if checkpoints is not None:
+        checkpoints.wait()
+    _raise_if_cut_short(moment, checkpoints)
+    return _finish(experiment, program, moment, checkpoints, reporter)
+
+
+def _begin(
+    program: Program, restored: Restored | None, memories: Sequence[Hook], reporter: Reporter
+) -> tuple[int, TrainState, str | None]:
+    """The step and state to begin at, and why training had ended there, where it had."""
+    if restored is None:
+        return 0, program.initial_state(), None
+    for skipped in restored.skipped:
+        reporter.warn(f"Checkpoint {skipped.step} is corrupt and was set aside as {skipped.moved_to}: {skipped.reason}")
+    recall(memories, restored.info["hooks"])
+    reporter.note(f"Resumed from step {restored.step} (verified).")
+    return restored.step, restored.state, restored.info["stopped"]
+
+
+def _fit(
+    experiment: Experiment, program: Program, state: TrainState, start: int, hooks: Sequence[Any], reporter: Reporter
+) -> tuple[Program, Moment]:
+    batches = program.feed.batches(start, experiment.total_steps, experiment.intervals())
+    with contextlib.closing(batches):
+        first = next(batches)
+        program, seconds, flops = compile_step(program, first[1])
+        reporter.compiled(seconds, flops)
+        hooks[0].start(start)
+        return program, fit(program.learner, _chain(first, batches), state, hooks=hooks)
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _save(
+    experiment: Experiment, checkpoints: Checkpoints | None, memories: Sequence[Hook], log: Log
+) -> tuple[Hook, ...]:
+    if checkpoints is None:
+        return ()
+
+    def info(moment: Moment) -> Mapping[str, Any]:
+        log.flush()
+        stopped = None if moment.stop == INTERRUPTED else moment.stop
+        return {"hooks": remembered(memories), "stopped": stopped, "results": dict(moment.results)}
+
+    return (Save(checkpoints, experiment.saving.every, experiment.total_steps, _best(experiment), info),)
+
+
+def _stopping(experiment: Experiment) -> EarlyStopping | None:
+    """The hook that wants the best state back at the end, where there is one."""
+    return next((hook for hook in experiment.hooks if isinstance(hook, EarlyStopping) and hook.restore_best), None)
+
+
+def _best(experiment: Experiment) -> str | None:
+    """The result that decides which checkpoint is the best: the saving's own, or that of early stopping."""
+    stopping = _stopping(experiment)
+    return experiment.saving.best or (stopping.metric if stopping else None)
+
+
+def _mode(experiment: Experiment) -> str:
+    stopping = _stopping(experiment)
+    return stopping.mode if stopping and experiment.saving.best is None else experiment.saving.mode
+
+
+def _checkpoints(experiment: Experiment, folder: RunFolder) -> Checkpoints:
+    saving, best = experiment.saving, _best(experiment)
+    rank = None if best is None else BestOf(metric=best, mode=_mode(experiment), k=saving.keep_best)
+    return Checkpoints(folder.checkpoints, keep=saving.keep, best=rank)
+
+
+def _raise_if_cut_short(moment: Moment, checkpoints: Checkpoints | None) -> None:
+    if moment.stop == NON_FINITE:
+        raise NonFiniteError(explain(moment.state))
+    if moment.stop == INTERRUPTED:
+        saved = "" if checkpoints is None else f" and saved in {checkpoints.directory}; run the same command to go on"
+        raise Preempted(f"Training was interrupted at step {moment.step}{saved}.")
+
+
+def _finish(
+    experiment: Experiment, program: Program, moment: Moment, checkpoints: Checkpoints | None, reporter: Reporter
+) -> Outcome:
+    """Goes back to the best state after early stopping, and evaluates the state that the user gets."""
+    step, state, results = moment.step, moment.state, dict(moment.results)
+    if moment.stop is not None and _stopping(experiment) and checkpoints is not None and checkpoints.best_steps():
+        best = checkpoints.restore(program.state, step=checkpoints.best_steps()[0])
+        if best is not None:
+            step, state, results = best.step, best.state, {}
+            reporter.note(f"Restored the best state, of step {step}.")
+    for one in program.evals:
+        if not any(name.startswith(f"{one.name}/") for name in results):
+            values = scalars(evaluate(one.learner, state, one.batches))
+            results |= {f"{one.name}/{metric}": value for metric, value in values.items()}
+    reporter.end(step, results, moment.stop)
+    return Outcome(state=state, step=step, results=results, stopped=moment.stop, program=program)
+
+
+def _facts(experiment: Experiment, program: Program) -> dict[str, Any]:
+    """What prediction must know when the data is gone."""
+    sample = {name: {"shape": list(x.shape[1:]), "dtype": str(np.dtype(x.dtype))} for name, x in program.sample.items()}
+    labels = getattr(experiment.train.source, "labels", ())
+    return {
+        "format": 1,
+        "labels": list(labels or ()),
+        "example": sample,
+        "averaged": experiment.ema_decay is not None,
+        "best": _best(experiment),
+        "mode": _mode(experiment),
+        "devices": [str(device) for device in jax.devices()],
+    }
