@@ -39,7 +39,7 @@ def _measure(loaded: Any, pipeline: Any, replicates: int) -> dict[str, Any]:
     import jax
 
     from jaxdl.parallel import make_mesh
-    from jaxdl.train.evaluation import Pass, evaluate, intervals, numbered, read, resampled
+    from jaxdl.train.evaluation import RESAMPLED, Pass, evaluate, intervals, numbered, read, resampled
 
     devices = jax.devices() if pipeline.batch_size % jax.device_count() == 0 else jax.devices()[:1]
     mesh = make_mesh({"data": -1}, devices)
@@ -48,9 +48,8 @@ def _measure(loaded: Any, pipeline: Any, replicates: int) -> dict[str, Any]:
     learner = learner._replace(evaluate=jax.jit(learner.evaluate))
     batches = Pass(pipeline=pipeline, mesh=mesh)
     metrics = evaluate(learner, loaded.state, numbered(batches) if replicates else batches)
-    ranges = intervals(metrics)
-    values = {name: value for name, value in read(metrics).items() if not name.endswith("@resampled")}
-    return {"examples": len(pipeline.source), "values": values, "intervals": ranges}
+    plain = {name: metric for name, metric in metrics.items() if not name.endswith(RESAMPLED)}
+    return {"examples": len(pipeline.source), "values": read(plain), "intervals": intervals(metrics)}
 
 
 def _show(name: str, step: int, found: dict[str, Any], *, as_json: bool) -> None:

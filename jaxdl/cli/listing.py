@@ -15,9 +15,11 @@ KINDS = {
     "augmentations": "jaxdl.augment",
     "optimizers": "jaxdl.optim.rules",
     "schedules": "jaxdl.optim.schedules",
-    "hooks": "jaxdl.train.hooks",
+    "hooks": "jaxdl.train",
     "activations": "jaxdl.nn.activations",
 }
+
+_HOMES = {"hooks": "jaxdl.train.hooks"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,18 +28,18 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"There is no kind {options.kind!r}; there are {', '.join(KINDS)}.")
     for kind in KINDS if options.kind is None else [options.kind]:
         print(f"{kind} ({KINDS[kind]})")
-        for name, line in entries(importlib.import_module(KINDS[kind])):
+        for name, line in entries(importlib.import_module(KINDS[kind]), _HOMES.get(kind, KINDS[kind])):
             print(f"  {name:24} {line}")
     return 0
 
 
-def entries(module: ModuleType) -> list[tuple[str, str]]:
-    """The public callables of a module and the first line of what each says of itself."""
+def entries(module: ModuleType, home: str) -> list[tuple[str, str]]:
+    """The public callables of a module that were made below `home`, and the first line of what each says of itself."""
     names = module.__all__ if hasattr(module, "__all__") else [n for n in vars(module) if not n.startswith("_")]
     found = []
     for name in sorted(names, key=str.lower):
         value = getattr(module, name)
-        own = callable(value) and getattr(value, "__module__", "").startswith(module.__name__)
-        if own and inspect.getdoc(value):
+        own = callable(value) and getattr(value, "__module__", "").startswith(home)
+        if own and inspect.getdoc(value) and not name.endswith("State"):
             found.append((name, (inspect.getdoc(value) or "").splitlines()[0]))
     return found

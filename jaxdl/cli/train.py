@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     use_compile_cache()
     import jax
 
+    from jaxdl.config.provenance import provenance
     from jaxdl.train import Experiment, train
 
     experiment = build(config, tuple(options.allow) if options.config.endswith(".json") else None)
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     record = {
         "config.json": configs.to_json(config),
         "config.txt": configs.show(config) + "\n",
-        "provenance.json": json.dumps(configs.provenance([str(d) for d in jax.devices()]), indent=1),
+        "provenance.json": json.dumps(provenance([str(d) for d in jax.devices()]), indent=1),
     }
     outcome = train(experiment, options.workdir, record=record, quiet=options.quiet)
     if not options.quiet:

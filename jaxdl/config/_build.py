@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxdl.config import _tree
-from jaxdl.config._names import REFERENCE, resolve, resolve_call
+from jaxdl.config._names import is_reference, resolve, resolve_call
 from jaxdl.config._show import join, origin_of
 from jaxdl.errors import ConfigError, JaxdlError
 
@@ -32,15 +32,13 @@ def build(node: Any, *, allow: Sequence[str] | None = None) -> Any:
 
 def _build(value: Any, key: str, origin: str, allow: Sequence[str] | None) -> Any:
     value = _tree.value_of(value)
-    if value is _tree.ABSENT:
-        raise ConfigError(f"{key}: missing value; give --config.{key}=...{_at(origin)}")
     if isinstance(value, _tree.Config):
         below = [(name, item, join(key, name), origin_of(value, name, origin)) for name, item in _tree.children(value)]
         built = {name: _build(item, path, where, allow) for name, item, path, where in below if name != _tree.CALL}
         return _call(value, key, origin, built, allow) if _tree.is_spec(value) else built
     if isinstance(value, tuple):
         return tuple(_build(item, join(key, str(index)), origin, allow) for index, item in enumerate(value))
-    if isinstance(value, str) and REFERENCE.fullmatch(value):
+    if is_reference(value):
         return _resolved(value[1:], key, origin, allow)
     return value
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxdl.config import _tree, _types
-from jaxdl.config._names import REFERENCE, name_of, nearest, resolve, resolve_call
+from jaxdl.config._names import is_reference, name_of, nearest, resolve, resolve_call
 from jaxdl.config._show import join, origin_of
 from jaxdl.config._signature import annotations, signature
 from jaxdl.errors import ConfigError
@@ -63,8 +63,6 @@ def _calls(tree: _tree.Config, root: Callable[..., Any], allow: Sequence[str] | 
 
 
 def _value(value: Any, place: _Place, hint: Any, allow: Sequence[str] | None) -> list[str]:
-    if value is _tree.ABSENT:
-        return [_line(place, f"missing value; give --config.{place.key}=...")]
     if _tree.is_spec(value):
         return _spec(value, place.inside(value), hint, allow)
     if isinstance(value, _tree.Config):
@@ -74,8 +72,8 @@ def _value(value: Any, place: _Place, hint: Any, allow: Sequence[str] | None) ->
     if isinstance(value, tuple):
         value = tuple(map(_tree.value_of, value))
     if not all(map(_tree.is_finite, value if isinstance(value, tuple) else (value,))):
-        return [_line(place, f"{value!r} is not finite.", "")]
-    names = [item for item in (value if isinstance(value, tuple) else (value,)) if _is_reference(item)]
+        return [_line(place, f"{value!r} is not finite.")]
+    names = [item for item in (value if isinstance(value, tuple) else (value,)) if is_reference(item)]
     return [line for name in names for line in _reference(name, place, allow)] or _mismatch(value, place, hint)
 
 
@@ -120,10 +118,6 @@ def _mismatch(value: Any, place: _Place, hint: Any, *, deep: bool = True) -> lis
     return []
 
 
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, str) and REFERENCE.fullmatch(value) is not None
-
-
 def _reference(name: str, place: _Place, allow: Sequence[str] | None) -> list[str]:
     try:
         resolve(name[1:], allow)
@@ -132,6 +126,6 @@ def _reference(name: str, place: _Place, allow: Sequence[str] | None) -> list[st
     return []
 
 
-def _line(place: _Place, message: str, separator: str = "") -> str:
+def _line(place: _Place, message: str) -> str:
     origin = f" ({place.origin})" if place.origin else ""
-    return f"{place.key or 'config'}: {separator}{message}{origin}"
+    return f"{place.key or 'config'}: {message}{origin}"

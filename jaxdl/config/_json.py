@@ -14,7 +14,7 @@ MAX_BYTES = 16 * 2**20
 
 
 def to_json(config: ConfigDict) -> str:
-    """Writes a config and the origins of its values; equal configs give equal text.
+    """Writes a config and the origins of its values as data, keys sorted.
 
     Tuples become arrays and references their values, so a reloaded config no longer links them. Floats come back to
     the last bit.

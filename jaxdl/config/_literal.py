@@ -13,7 +13,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from jaxdl.config._names import NAME
+from jaxdl.config._names import NAME, REFERENCE
 from jaxdl.errors import ConfigError
 
 MAX_BYTES = 64 * 1024
@@ -22,10 +22,9 @@ MAX_DEPTH = 8
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:U([0-9a-fA-F]{8})|u([0-9a-fA-F]{4})|([\\'\"nrt]))")
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d*(?:_\d+)*)", re.ASCII)
-_FLOAT = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+)", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _CALL = re.compile(rf"({NAME.pattern})\s*\(", re.ASCII)
-_REFERENCE = re.compile(f"@{NAME.pattern}", re.ASCII)
 _WORD = re.compile(r"[^\s,()\[\]{}'\"=:]+")
 _KEYWORD = re.compile(r"([A-Za-z_]\w*)\s*=", re.ASCII)
 _SPACE = re.compile(r"\s*")
@@ -80,7 +79,7 @@ def render(value: Any) -> str:
     "('a', 0.5, None, @jax.nn:gelu)"
     """
     if isinstance(value, str):
-        return value if _REFERENCE.fullmatch(value) else quote(value)
+        return value if REFERENCE.fullmatch(value) else quote(value)
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(render, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, dict):
@@ -98,19 +97,20 @@ def _code(character: str) -> str:
 
 
 def _value(text: str, start: int, depth: int) -> tuple[Any, int]:
-    if depth > MAX_DEPTH:
-        raise ConfigError(f"A value is nested deeper than {MAX_DEPTH} levels.")
     start = _skip(text, start)
     character = text[start : start + 1]
+    call = _CALL.match(text, start)
+    if depth >= MAX_DEPTH and (call or character in ("(", "[", "{")):
+        raise ConfigError(f"A value is nested deeper than {MAX_DEPTH} levels.")
     if character in ("(", "["):
         return _sequence(text, start, depth)
     if character == "{":
         return _mapping(text, start, depth)
     if character in ("'", '"'):
         return _string(text, start)
-    if call := _CALL.match(text, start):
+    if call:
         return _call(text, call.end(), depth, call[1])
-    for pattern in (_REFERENCE, NAME):
+    for pattern in (REFERENCE, NAME):
         if name := pattern.match(text, start):
             return name[0], name.end()
     word = _expect(_WORD, text, start, "a value")

@@ -27,7 +27,7 @@ _DTYPES = "jax.numpy"
 # These act on the machine, on files or on other configs, so a saved config may not call them.
 _CLOSED_ROOMS = ("jaxdl.config", "jaxdl.cli", "jaxdl.__main__", "jaxdl.launch")
 # Here classes describe and functions act.
-_CLASS_ROOMS = ("jaxdl.checkpoint", "jaxdl.inference", "jaxdl.interop", "jaxdl.train")
+_CLASS_ROOMS = ("jaxdl.checkpoint", "jaxdl.inference", "jaxdl.interop", "jaxdl.parallel", "jaxdl.train")
 
 
 def name_of(obj: Any) -> str:
@@ -77,6 +77,11 @@ def resolve(name: str, allow: Sequence[str] | None = None) -> Any:
     if allow is not None:
         _check_object(name, found, allow)
     return found
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value is the name of a function, as `@module:name`."""
+    return isinstance(value, str) and REFERENCE.fullmatch(value) is not None
 
 
 def resolve_call(name: Any, allow: Sequence[str] | None = None) -> Callable[..., Any]:

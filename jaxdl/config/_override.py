@@ -1,12 +1,12 @@
 """Changing a config from the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
 from jaxdl.config import _literal, _tree, _types
-from jaxdl.config._names import NAME, REFERENCE, nearest, resolve, resolve_call
+from jaxdl.config._names import NAME, is_reference, nearest, resolve, resolve_call
 from jaxdl.config._show import diff, flatten, join
 from jaxdl.config._signature import annotations, signature
 from jaxdl.config._spec import write
@@ -16,10 +16,11 @@ MAX_PARTS = 64
 
 
 class _Setting(NamedTuple):
-    """One `key=text`, and what its new spec may name."""
+    """One `key=text`, the config it changes, and what its new specs may name."""
 
     key: str
     text: str
+    root: _tree.Config
     allow: Sequence[str] | None
 
     @property
@@ -56,7 +57,7 @@ def override(config: ConfigDict, settings: Sequence[str], *, allow: Sequence[str
         elif key in parsed:
             problems.append(f"{key} is given twice, as {parsed[key].text[:40]!r} and as {value[:40]!r}.")
         else:
-            parsed[key] = _Setting(key, value, allow)
+            parsed[key] = _Setting(key, value, root, allow)
     for setting in sorted(parsed.values(), key=lambda setting: setting.key.count(".")):
         try:
             _apply(root, setting)
@@ -120,11 +121,11 @@ def _field_hint(node: _tree.Config, name: str, hint: Any, setting: _Setting) -> 
     return hints.get(name, _types.UNKNOWN)
 
 
-def _unknown(node: _tree.Config, name: str, names: Any, setting: _Setting) -> str:
+def _unknown(node: _tree.Config, name: str, names: Iterable[str], setting: _Setting) -> str:
     what = f"{node[_tree.CALL]} has no argument" if _tree.is_spec(node) else "there is no"
-    hint = nearest(name, names, show=False)
-    listed = f" Valid here: {', '.join(sorted(names)) or 'nothing'}."
-    return f"{setting.key}: {what} {name!r}.{hint}{listed}"
+    elsewhere = [leaf.key for leaf in flatten(setting.root) if leaf.key.endswith(f".{name}")][:5]
+    hint = f" Did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else nearest(name, names, show=False)
+    return f"{setting.key}: {what} {name!r}.{hint} Valid here: {', '.join(sorted(names)) or 'nothing'}."
 
 
 def _index(items: tuple[Any, ...], part: str, setting: _Setting, key: str) -> int:
@@ -160,16 +161,20 @@ def _named(value: Any, held: Any) -> Any:
         return value
     if _tree.is_spec(held):
         return _literal.Call(value, {})
-    return f"@{value}" if isinstance(held, str) and REFERENCE.fullmatch(held) else value
+    return f"@{value}" if is_reference(held) else value
 
 
 def _fitting(value: Any, held: Any, hint: Any, setting: _Setting) -> Any:
     made = _made(value, held, setting)
-    if _tree.is_spec(held) and not isinstance(made, _tree.Config) and made is not None and not _types.takes_data(hint):
+    if _tree.is_spec(held) and not _tree.is_spec(made) and made is not None and not _types.takes_data(hint):
         raise ConfigError(
             f"the present value is a call of {held[_tree.CALL]}; set its arguments one by one, "
             f"or replace it by module:name(argument=value), not by {_types.kind(made)}."
         )
+    is_word = isinstance(made, str) and not NAME.fullmatch(made.removeprefix("@"))
+    if is_word and is_reference(held) and not _types.takes_text(hint):
+        example = f"{held.partition(':')[0]}:{made}"
+        raise ConfigError(f"wants a function as @module:name, such as {example[:80]}, not {_types.kind(made)}.")
     try:
         return _types.conform(made, hint)
     except _types.MismatchError:
@@ -186,7 +191,7 @@ def _made(value: Any, held: Any, setting: _Setting) -> Any:
         return tuple(_made(item, None, setting) for item in value)
     if isinstance(value, dict):
         return _tree.plain({key: _made(item, None, setting) for key, item in value.items()})
-    if isinstance(value, str) and REFERENCE.fullmatch(value):
+    if is_reference(value):
         resolve(value[1:], setting.allow)
     return value
 

@@ -1,8 +1,10 @@
 """What a callable takes: the keywords a config may set, and their annotations."""
 
 import inspect
+import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from jaxdl.config._names import name_of
@@ -55,14 +57,25 @@ def signature(fn: Callable[..., Any]) -> Signature:
 
 
 def annotations(fn: Callable[..., Any]) -> Mapping[str, Any]:
-    """The resolved annotation of each keyword; empty where they cannot be resolved."""
+    """The resolved annotation of each keyword; none for one that cannot be resolved."""
     target = fn
     if isinstance(fn, type) and not hasattr(fn, "__dataclass_fields__") and not issubclass(fn, tuple):
         target = fn.__init__
     try:
         return typing.get_type_hints(target)
     except (NameError, TypeError, AttributeError):
-        return {}
+        owners = reversed(target.__mro__) if isinstance(target, type) else (target,)
+        return {name: hint for owner in owners for name, hint in _resolvable(owner)}
+
+
+def _resolvable(owner: Any) -> Iterator[tuple[str, Any]]:
+    """The annotations that can be resolved, each on its own: one may name what only a type checker imports."""
+    namespace = vars(sys.modules[owner.__module__]) if getattr(owner, "__module__", None) in sys.modules else {}
+    for name, hint in getattr(owner, "__annotations__", {}).items():
+        try:
+            yield from typing.get_type_hints(SimpleNamespace(__annotations__={name: hint}), namespace).items()
+        except (NameError, TypeError, AttributeError):
+            continue
 
 
 def _is_linen(fn: Any) -> bool:

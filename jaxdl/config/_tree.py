@@ -124,13 +124,17 @@ def fields(parent: config_dict.ConfigDict) -> dict[str, Any]:
 
 
 def value_of(field: Any) -> Any:
-    """What a field holds now: references are followed; `ABSENT` for a required one that is empty."""
+    """What a field holds now, references followed.
+
+    Raises:
+      ConfigError: the reference is a `required_placeholder` without a value, which no ConfigDict can be read with.
+    """
     if not isinstance(field, config_dict.FieldReference):
         return field
     try:
         return field.get()
-    except config_dict.RequiredValueError:
-        return ABSENT
+    except config_dict.RequiredValueError as error:
+        raise ConfigError("Leave a required argument out instead of giving it a required_placeholder.") from error
 
 
 def children(parent: Config | tuple[Any, ...]) -> list[tuple[str, Any]]:
@@ -149,7 +153,10 @@ def plain(value: Any, depth: int = 0) -> Any:
     """
     if depth > MAX_DEPTH:
         raise ConfigError(f"A value is nested deeper than {MAX_DEPTH} levels, or holds itself.")
-    if value is None or isinstance(value, (bool, Config, config_dict.FieldReference)):
+    if value is None or isinstance(value, (bool, Config)):
+        return value
+    if isinstance(value, config_dict.FieldReference):
+        value_of(value)
         return value
     if isinstance(value, str):
         return str(value)
@@ -201,8 +208,7 @@ def as_data(value: Any) -> Any:
     """The tree as dicts, lists and plain values, references followed."""
     value = value_of(value)
     if isinstance(value, config_dict.ConfigDict):
-        items = {key: value_of(item) for key, item in fields(value).items()}
-        return {key: as_data(item) for key, item in items.items() if item is not ABSENT}
+        return {key: as_data(item) for key, item in fields(value).items()}
     if isinstance(value, (list, tuple)):
         return [as_data(item) for item in value]
     return value

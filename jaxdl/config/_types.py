@@ -1,6 +1,7 @@
 """Whether a value fits an annotation, and what it becomes when it does."""
 
 import collections.abc
+import dataclasses
 import difflib
 import types
 import typing
@@ -10,7 +11,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from jaxdl.config._literal import render
-from jaxdl.config._names import REFERENCE
+from jaxdl.config._names import is_reference
 from jaxdl.config._tree import as_data, is_spec
 
 UNKNOWN: Any = Any
@@ -32,7 +33,7 @@ def conform(value: Any, hint: Any) -> Any:
     """The value as its annotation wants it: an int where a float is wanted becomes a float, and 3.0 becomes 3.
 
     What a spec makes is not known before it is made, so a spec fits everywhere; so does anything where the annotation
-    says nothing about plain data.
+    says nothing about plain data. An instance of a dataclass (a Linen module is one) can only come from a spec.
 
     >>> conform(1, float), conform(2.0, int | None)
     (1.0, 2)
@@ -55,10 +56,11 @@ def conform(value: Any, hint: Any) -> Any:
     if origin in _MAPPINGS:
         return _mapping(value, hint)
     if origin is collections.abc.Callable or origin is type:
-        if not _is_reference(value):
+        if not is_reference(value):
             raise mismatch(value, hint)
         return value
-    if hint is type(None) and value is not None:
+    wants_made = dataclasses.is_dataclass(hint) and not is_reference(value)
+    if wants_made or (hint is type(None) and value is not None):
         raise mismatch(value, hint)
     return value
 
@@ -114,9 +116,17 @@ def classes(hint: Any) -> tuple[type, ...]:
     return tuple(_options(_bare(hint)))
 
 
+def takes_text(hint: Any) -> bool:
+    """Whether the annotation says that a string fits."""
+    return any(option is str or typing.get_origin(option) is typing.Literal for option in _options(_bare(hint)))
+
+
 def takes_data(hint: Any) -> bool:
     """Whether the annotation speaks of plain data other than None."""
-    return any(_speaks_of_data(option) and option is not type(None) for option in _options(_bare(hint)))
+    return any(
+        _speaks_of_data(option) and option is not type(None) and not dataclasses.is_dataclass(option)
+        for option in _options(_bare(hint))
+    )
 
 
 def describe(hint: Any) -> str:
@@ -147,9 +157,10 @@ def mismatch(value: Any, hint: Any) -> MismatchError:
 
 def kind(value: Any) -> str:
     """A value with its type, cut where long."""
-    shown = render(as_data(value) if isinstance(value, config_dict.ConfigDict) else value)
+    value = as_data(value) if isinstance(value, config_dict.ConfigDict) else value
+    shown = render(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return shown if value is None else f"{shown} ({'dict' if isinstance(value, Mapping) else type(value).__name__})"
+    return shown if value is None else f"{shown} ({type(value).__name__})"
 
 
 def _bare(hint: Any) -> Any:
@@ -201,7 +212,7 @@ def _speaks_of_scalars(option: Any) -> bool:
 def _speaks_of_data(option: Any) -> bool:
     origin = typing.get_origin(option) or option
     known = (*_SCALARS, *_SEQUENCES, *_MAPPINGS, type(None), typing.Literal, collections.abc.Callable, type)
-    return origin in known
+    return origin in known or dataclasses.is_dataclass(origin)
 
 
 def _scalar(value: Any, hint: type) -> Any:
@@ -209,7 +220,7 @@ def _scalar(value: Any, hint: type) -> Any:
         if type(value) is not hint:
             raise mismatch(value, hint)
         return value
-    if hint is float and abs(value) <= 2**1023:
+    if hint is float and (isinstance(value, float) or abs(value) < 2**1023):
         return float(value)
     if hint is int and (isinstance(value, int) or value.is_integer()):
         return int(value)
@@ -266,7 +277,3 @@ def _became_int(value: Any, conformed: Any) -> bool:
     if isinstance(value, tuple) and isinstance(conformed, tuple):
         return any(map(_became_int, value, conformed))
     return isinstance(value, float) and isinstance(conformed, int)
-
-
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, str) and REFERENCE.fullmatch(value) is not None

@@ -17,7 +17,17 @@ MAX_ENCODED_BYTES = 256 * 2**20
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Pillow's parsers raise whatever the byte that they stumbled on led to (or warn, where warnings are errors).
-_CORRUPT = (ArithmeticError, EOFError, LookupError, MemoryError, OSError, SyntaxError, TypeError, UserWarning, ValueError)
+_CORRUPT = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    UserWarning,
+    ValueError,
+)
 
 
 def decode_image(data: bytes, channels: int = 3) -> np.ndarray:

@@ -103,10 +103,13 @@ class Pipeline:
         epochs, offsets = np.divmod(np.asarray(positions, np.int64), size)
         if not self.shuffle or size == 1:
             return offsets
+        distinct = sorted(set(epochs.reshape(-1).tolist()))
+        if len(distinct) == 1:
+            return permute(offsets, size, (self.seed, distinct[0]))
         result = np.empty_like(offsets)
-        for epoch in np.unique(epochs):
+        for epoch in distinct:
             here = epochs == epoch
-            result[here] = permute(offsets[here], size, (self.seed, int(epoch)))
+            result[here] = permute(offsets[here], size, (self.seed, epoch))
         return result
 
     def describe(self, index: int) -> str:
@@ -207,6 +210,6 @@ def _refuse(pipeline: Pipeline, indices: np.ndarray, problems: dict[int, str], e
 
 
 def _zeroed(value: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-    value = value if value.flags.writeable else value.copy()
+    value = value.copy()  # It may be a view of the source.
     value[rows] = 0
     return value

@@ -32,7 +32,7 @@ def non_finite(batch: Mapping[str, Any]) -> Problems:
     """The rows of a batch whose floating-point fields hold NaN or an infinity.
 
     >>> non_finite({"x": np.array([[0.0], [np.nan]])})
-    [(1, "field 'x' holds nan at ()")]
+    [(1, "field 'x' holds nan at (0,)")]
     """
     problems: Problems = []
     for name, value in batch.items():

@@ -84,7 +84,7 @@ def _build(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
     whole = built["learner"] if "learner" in built else None
     if whole is not None:
         return whole, built["task"] if "task" in built else None
-    precision = built["precision"] if isinstance(built["precision"], Precision) else Precision()
+    precision = built["precision"] if "precision" in built else Precision()
     return supervised(built["model"], built["task"], optax.identity(), precision=precision), built["task"]
 
 

@@ -71,6 +71,7 @@ def supervised(
     optimizer = optax.with_extra_args_support(optimizer)
     apply = _apply(model, task, precision)
     forward = apply if remat == "none" else jax.checkpoint(apply, policy=_REMAT_POLICIES[remat], static_argnums=(3,))
+    gradients = _gradients(forward, task, frozen, microbatches)
 
     def init(key: Key, batch: Batch) -> TrainState:
         variables = dict(model.init({"params": rng.stream(key, "params")}, **task.inputs(batch), train=False))
@@ -83,21 +84,6 @@ def supervised(
             model_state=variables,
             opt_state=optimizer.init(trainable),
         )
-
-    def gradients(state: TrainState, key: Key, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
-        trainable, rest = groups.partition(state.params, frozen)
-
-        def loss_sum(trainable: PyTree, model_state: PyTree, key: Key, part: Batch) -> tuple[Array, Any]:
-            params = groups.merge(trainable, rest)
-            outputs, model_state = forward({"params": params, **model_state}, part, key, True)
-            loss, metrics = task.score(outputs, part)
-            return loss.total, (model_state, {"loss": loss, **metrics})
-
-        part = partial(jax.grad(loss_sum, has_aux=True), trainable)
-        if microbatches == 1:
-            grads, (model_state, metrics) = part(state.model_state, key, batch)
-            return grads, model_state, metrics
-        return _accumulate(part, state.model_state, jax.random.split(key, microbatches), _split(batch, microbatches))
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = rng.distinct(rng.stream(state.key, "dropout", state.step), axis_name)
@@ -143,6 +129,29 @@ def _apply(model: nn.Module, task: Task, precision: Precision) -> Callable[..., 
         return cast(outputs, precision.output), new_state
 
     return apply
+
+
+def _gradients(
+    forward: Callable[..., tuple[PyTree, PyTree]], task: Task, frozen: Sequence[str], microbatches: int
+) -> Callable[[TrainState, Key, Batch], tuple[PyTree, PyTree, Metrics]]:
+    """The gradient of the summed loss over the trainable parameters, the new model state, and the metrics."""
+
+    def gradients(state: TrainState, key: Key, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
+        trainable, rest = groups.partition(state.params, frozen)
+
+        def loss_sum(trainable: PyTree, model_state: PyTree, key: Key, part: Batch) -> tuple[Array, Any]:
+            params = groups.merge(trainable, rest)
+            outputs, model_state = forward({"params": params, **model_state}, part, key, True)
+            loss, metrics = task.score(outputs, part)
+            return loss.total, (model_state, {"loss": loss, **metrics})
+
+        part = partial(jax.grad(loss_sum, has_aux=True), trainable)
+        if microbatches == 1:
+            grads, (model_state, metrics) = part(state.model_state, key, batch)
+            return grads, model_state, metrics
+        return _accumulate(part, state.model_state, jax.random.split(key, microbatches), _split(batch, microbatches))
+
+    return gradients
 
 
 def _accumulate(part: Callable[..., Any], model_state: PyTree, keys: Key, batches: Batch) -> tuple[PyTree, PyTree, Metrics]:

@@ -114,13 +114,13 @@ class Classification:
             return cross_entropy(
                 logits_BC, label, label_smoothing=self.label_smoothing, class_weights=self.class_weights
             )
-        valid_B = jnp.isfinite(class_weight_of(label, (1.0,) * self.num_classes))
         target_BC = label if label.ndim == 2 else jax.nn.one_hot(label, self.num_classes)
         target_BC = (1 - self.label_smoothing) * target_BC + self.label_smoothing / self.num_classes
         loss_B = jnp.mean(binary_cross_entropy(logits_BC, target_BC), axis=-1)
-        if self.class_weights is not None:
-            loss_B = loss_B * class_weight_of(label, self.class_weights)
-        return jnp.where(valid_B, loss_B, jnp.nan)
+        weight_B = class_weight_of(label, self.class_weights or (1.0,) * self.num_classes)
+        # The weight of a class that does not exist is NaN; multiplied, it would spoil the gradients of padding too.
+        valid_B = jnp.isfinite(weight_B)
+        return jnp.where(valid_B, loss_B * jnp.where(valid_B, weight_B, 0), jnp.nan)
 
 
 def _per_channel(name: str, values: tuple[float, ...], shape: tuple[int, ...]) -> jax.Array:

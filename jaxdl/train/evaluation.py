@@ -16,6 +16,8 @@ from jaxdl.metrics import add
 from jaxdl.parallel import batch_sharding, place
 from jaxdl.types import Batch, Metrics, PyTree
 
+RESAMPLED = "@resampled"
+"""What the names of bootstrapped metrics end in."""
 _RESAMPLED_SIZE = 10_000
 
 _add = jax.jit(add)
@@ -104,7 +106,7 @@ def resampled(learner: Learner, replicates: int) -> Learner:
 
         def small(mask: jax.Array) -> PyTree:
             found = learner.evaluate(state, {**batch, "mask": mask})
-            return {f"{name}@resampled": m for name, m in found.items() if trees.count(m) <= _RESAMPLED_SIZE}
+            return {name + RESAMPLED: m for name, m in found.items() if trees.count(m) <= _RESAMPLED_SIZE}
 
         return {**metrics, **jax.vmap(small)(weights)}
 
@@ -116,9 +118,9 @@ def intervals(metrics: Metrics, level: float = 0.95) -> dict[str, tuple[float, f
     tail = (1 - level) / 2
     found = {}
     for name, metric in jax.device_get(metrics).items():
-        if name.endswith("@resampled"):
+        if name.endswith(RESAMPLED):
             values = np.asarray(jax.vmap(lambda m: m.compute())(metric))
             if values.ndim == 1:
                 low, high = np.quantile(values, [tail, 1 - tail])
-                found[name.removesuffix("@resampled")] = (float(low), float(high))
+                found[name.removesuffix(RESAMPLED)] = (float(low), float(high))
     return found

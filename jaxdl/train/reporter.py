@@ -88,7 +88,7 @@ class Reporter:
 
     def moment(self, moment: Moment) -> None:
         """Shows progress."""
-        if self._progress is not None:
+        if self._progress is not None and self._values:
             self._progress.update(moment.step, self._values, self._speed)
 
     def end(self, step: int, results: Mapping[str, float], stopped: str | None) -> None:

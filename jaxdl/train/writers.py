@@ -1,8 +1,10 @@
 """Where measurements go: JSON lines, which are the record of truth, and TensorBoard event files."""
 
+import contextlib
 import json
 import math
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -32,8 +34,8 @@ class JsonlWriter:
         """
         self.path = Path(path).absolute()
         try:
+            _drop_unfinished_line(self.path)
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
-            self._file.truncate(_end_of_last_line(self.path))
         except OSError as error:
             raise self._failure(error) from error
 
@@ -139,7 +141,7 @@ class TensorBoardWriter:
           purge_step: TensorBoard hides what earlier files have at this step and later: the next step of a resumed run.
         """
         self._directory = Path(directory)
-        self._events: Any = None
+        self._records: Any = None
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._open(purge_step)
@@ -148,7 +150,7 @@ class TensorBoardWriter:
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Writes each number as `kind/name`; other values are left out."""
-        if self._events is None:
+        if self._records is None:
             return
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
@@ -160,7 +162,7 @@ class TensorBoardWriter:
 
     def text(self, name: str, text: str) -> None:
         """Writes a text, such as the config, which TensorBoard shows as Markdown."""
-        if self._events is None:
+        if self._records is None:
             return
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import text as text_summary
@@ -169,19 +171,19 @@ class TensorBoardWriter:
 
     def flush(self) -> None:
         """Flushes the file to the disk."""
-        if self._events is None:
+        if self._records is None:
             return
         try:
-            self._events.flush()
+            self._records.flush()
         except OSError as error:
             self._give_up(error)
 
     def close(self) -> None:
         """Ends the file."""
         self.flush()
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        if self._records is not None:
+            self._records.close()
+            self._records = None
 
     def __enter__(self) -> "TensorBoardWriter":
         return self
@@ -193,23 +195,29 @@ class TensorBoardWriter:
 
     def _open(self, purge_step: int | None) -> None:
         # Its SummaryWriter would write from a thread with a bounded queue: on a full disk, training would hang.
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
 
-        unique = f".{os.getpid()}.{time.time_ns()}"  # two runs within a second would share a name
-        self._events = EventsWriter(str(self._directory / "events"), unique)
+        unique = f"{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{time.time_ns()}"
+        self._records = RecordWriter(str(self._directory / f"events.out.tfevents.{unique}"))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if purge_step is not None:
             start = SessionLog(status=SessionLog.START)
             self._write(Event(wall_time=time.time(), step=purge_step, session_log=start))
 
     def _write(self, event: Any) -> None:
+        if self._records is None:
+            return
         try:
-            self._events.write_event(event)
+            self._records.write(event.SerializeToString())
         except OSError as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        self._events = None
+        records, self._records = self._records, None
+        if records is not None:
+            with contextlib.suppress(OSError):
+                records.close()
         print(f"No more TensorBoard events in {self._directory}: {error}. Training goes on.", file=sys.stderr)
 
 
@@ -249,18 +257,20 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return row
 
 
-def _end_of_last_line(path: Path) -> int:
-    """The size of the file without an unfinished last line."""
-    with open(path, "rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
+def _drop_unfinished_line(path: Path) -> None:
+    if not path.is_file():
+        return
+    with open(path, "r+b") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        newline = -1
+        while end > 0 and newline < 0:
             start = max(0, end - SCAN_BYTES)
             file.seek(start)
             newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                return start + newline + 1
             end = start
-    return 0
+        whole = end + newline + 1 if newline >= 0 else 0
+        if whole != size:
+            file.truncate(whole)
 
 
 def _sync_directory(folder: Path) -> None:

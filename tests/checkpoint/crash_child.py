@@ -32,7 +32,9 @@ def save_steps(command):
     errors = []
     for step in range(first, first + command["count"]):
         try:
-            checkpoints.save(step, make_state(step), {"step": step}, metrics={"score": -float(step)}, wait=command["wait"])
+            checkpoints.save(
+                step, make_state(step), {"step": step}, metrics={"score": -float(step)}, wait=command["wait"]
+            )
             tell({"step": step})
         except CheckpointError as error:
             errors.append(str(error))

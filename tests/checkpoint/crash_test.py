@@ -53,7 +53,14 @@ class Forks:
         return json.loads(line)
 
     def start(self, directory, *, keep=1, fault=(), count=1, wait=True, again=False):
-        command = {"directory": str(directory), "keep": keep, "fault": fault, "count": count, "wait": wait, "again": again}
+        command = {
+            "directory": str(directory),
+            "keep": keep,
+            "fault": fault,
+            "count": count,
+            "wait": wait,
+            "again": again,
+        }
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
         return self.read()["pid"]
@@ -105,12 +112,13 @@ def check_directory(directory, *, keep=1):
         assert newest.skipped == ()
         checkpoints.save(newest.step + 1, make_state(newest.step + 1), {"step": newest.step + 1}, wait=True)
         assert checkpoints.newest() == newest.step + 1
-    assert all(len(name) == 8 for name in os.listdir(directory)), os.listdir(directory)
+    assert all(name.isdigit() for name in os.listdir(directory)), os.listdir(directory)
     return newest.step
 
 
 def kill_at_random(forks, directory, kills, seed):
     choose = random.Random(seed)
+    directory.mkdir()
     newest = 0
     for _ in range(kills):
         pid = forks.start(directory, count=1000, keep=2, wait=choose.random() < 0.5)
@@ -122,7 +130,7 @@ def kill_at_random(forks, directory, kills, seed):
         while "status" not in (message := forks.read()):
             told = message["step"]
         assert message["status"] == -signal.SIGKILL
-        if newest or any(len(name) == 8 for name in os.listdir(directory)):
+        if newest or any(name.isdigit() for name in os.listdir(directory)):
             newest = check_directory(directory, keep=2) + 1
             assert newest >= told  # at most the one save in flight is lost
 

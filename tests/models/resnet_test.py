@@ -126,7 +126,11 @@ def test_bottleneck_block_equals_torch(train):
 
 
 @pytest.mark.parametrize(
-    "model", [ResNet(num_classes=3, depth=18, width=2, stem="cifar"), CifarResNet(num_classes=3, depth=8)]
+    "model",
+    [
+        CifarResNet(num_classes=3, depth=8, width=2),
+        pytest.param(ResNet(num_classes=3, depth=18, width=2, stem="cifar"), marks=pytest.mark.slow),
+    ],
 )
 def test_rematerialisation_changes_nothing(model):
     image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))

@@ -50,7 +50,7 @@ def _find() -> Path:
 def _read(path: Path) -> np.ndarray:
     try:
         with gzip.open(path, "rt", encoding="ascii") as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.float32)
+            table = np.array([line.split(",") for line in file], np.float32)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); reinstall scikit-learn.") from error
     if table.shape != (_ROWS, 65) or table.min() < 0 or table[:, :64].max() > 16 or table[:, 64].max() > 9:

@@ -37,8 +37,9 @@ def idx(*, path: str, split: Literal["train", "test"] = "train", labels: tuple[s
     """
     if split not in _PREFIXES:
         raise ValueError(f"split must be 'train' or 'test', not {split!r}.")
-    image_file = _find(Path(path), f"{_PREFIXES[split]}-images", "idx3-ubyte")
-    label_file = _find(Path(path), f"{_PREFIXES[split]}-labels", "idx1-ubyte")
+    folder = Path(path).expanduser()
+    image_file = _find(folder, f"{_PREFIXES[split]}-images", "idx3-ubyte")
+    label_file = _find(folder, f"{_PREFIXES[split]}-labels", "idx1-ubyte")
     images, ids = _read_bytes(image_file, 3), _read_bytes(label_file, 1)
     if len(images) != len(ids):
         raise DataError(f"{image_file} holds {len(images)} images, but {label_file} {len(ids)} labels.")

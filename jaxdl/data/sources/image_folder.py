@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ class ImageFolder:
     _label_ids: np.ndarray = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        root = Path(self.path)
+        root = Path(self.path).expanduser()
         try:
             labels = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
         except OSError as error:
@@ -54,8 +55,9 @@ class ImageFolder:
     def __getitem__(self, index: int) -> dict[str, object]:
         path = self.describe(index)
         try:
-            if os.path.getsize(path) > MAX_ENCODED_BYTES:
-                raise DataError(f"the file has {os.path.getsize(path):,} bytes; the limit is {MAX_ENCODED_BYTES:,}")
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_ENCODED_BYTES:
+                raise DataError(f"not a file of at most {MAX_ENCODED_BYTES:,} bytes (it has {status.st_size:,})")
             image = Path(path).read_bytes()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
@@ -63,7 +65,7 @@ class ImageFolder:
 
     def describe(self, index: int) -> str:
         """The path of the file."""
-        return os.path.join(self.path, self.files[index])
+        return os.path.join(os.path.expanduser(self.path), self.files[index])
 
 
 def _images(root: Path, label: str, extensions: tuple[str, ...]) -> list[str]:

@@ -64,7 +64,7 @@ def tfds_source(
         builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise DataError(_how_to_prepare(name, data_dir, "is not prepared")) from error
-    features = dict(builder.info.features.items())
+    features = dict(sorted(builder.info.features.items()))
     fields = fields or tuple(key for key, feature in features.items() if not isinstance(feature, tfds.features.Text))
     if unknown := [field for field in fields if field not in features]:
         raise DataError(f"{name} has no feature {', '.join(unknown)}; it has {', '.join(features)}.")

@@ -49,12 +49,12 @@ def check_method(method: str) -> None:
 def resample(
     image: np.ndarray, size: tuple[int, int], method: str, box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
-    """An image (H, W, C), or its part `box` = (left, top, right, bottom), at (height, width) pixels, anti-aliased."""
+    """An image (H, W, C), or its part `box` = (left, top, right, bottom), at (height, width) pixels."""
     height, width = size
     if box is None and image.shape[:2] == size:
         return image
     filters = pillow()
-    planes = [image] if image.shape[2] in (3, 4) else [image[..., i] for i in range(image.shape[2])]
+    planes = [image] if image.shape[2] == 3 else [image[..., i] for i in range(image.shape[2])]
     resized = [
         np.asarray(
             filters.fromarray(np.ascontiguousarray(plane)).resize(

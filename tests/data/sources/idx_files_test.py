@@ -118,7 +118,7 @@ def test_images_and_labels_must_match(tmp_path):
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no train-images-idx3-ubyte or train-images-idx3-ubyte\.gz in"):
         idx(path=str(tmp_path))
-    with pytest.raises(DataError, match="no folder .*nowhere"):
+    with pytest.raises(DataError, match=r"no folder .*nowhere"):
         idx(path=str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="valid"):
         idx(path=str(tmp_path), split="valid")

@@ -59,6 +59,12 @@ def test_a_file_that_went_away_is_named(folder):
         source[3]
 
 
+def test_a_pipe_does_not_block(folder):
+    os.mkfifo(folder / "cat" / "a.png")
+    with pytest.raises(DataError, match="not a file"):
+        ImageFolder(path=str(folder))[0]
+
+
 def test_images_of_several_sizes_need_a_resize(folder):
     Image.new("RGB", (5, 4)).save(folder / "dog" / "b.png")
     with pytest.raises(DataError, match=r"dog/b\.png: field 'image' is uint8 \(4, 5, 3\).*Resize"):

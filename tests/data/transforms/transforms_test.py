@@ -79,13 +79,13 @@ def test_resize_smallest_keeps_proportions(shape, size, expected):
 def test_center_crop():
     assert (apply(CenterCrop(size=(10, 20))) == IMAGE[5:15, 5:25]).all()
     assert (apply(CenterCrop(size=20)) == IMAGE[:, 5:25]).all()
-    with pytest.raises(DataError, match="CenterCrop to .* 20 x 30"):
+    with pytest.raises(DataError, match=r"CenterCrop to .* 20 x 30"):
         apply(CenterCrop(size=21))
 
 
 def test_random_crop_takes_every_place():
     places = set()
-    windows = {IMAGE[t : t + 18, l : l + 28].tobytes(): (t, l) for t in range(3) for l in range(3)}
+    windows = {IMAGE[y : y + 18, x : x + 28].tobytes(): (y, x) for y in range(3) for x in range(3)}
     for seed in range(100):
         places.add(windows[apply(RandomCrop(size=(18, 28)), seed=seed).tobytes()])
     assert len(places) == 9

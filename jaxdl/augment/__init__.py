@@ -1,0 +1,8 @@
+"""Augmentation on the device: pure functions `(key, batch) -> batch`, the same for any sharding of the batch."""
+
+from jaxdl.augment.compose import Augmentation, compose
+from jaxdl.augment.images import RandomCrop, RandomErasing, RandomFlip
+from jaxdl.augment.mixing import CutMix, Mixup
+from jaxdl.augment.randaugment import RandAugment
+
+__all__ = ["Augmentation", "CutMix", "Mixup", "RandAugment", "RandomCrop", "RandomErasing", "RandomFlip", "compose"]
