@@ -5,6 +5,7 @@ MLP are scanned, many to a call; convolutions are not, as XLA makes them an orde
 CPU. Pooling is a maximum over a reshaped axis, whose gradient is cheap.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -75,8 +76,8 @@ def _indices(settings: Workload) -> Iterator[np.ndarray]:
     """Rows of shuffled epochs, (steps per call, B)."""
     random = np.random.default_rng(0)
     per_epoch = settings.examples // settings.batch_size
+    epochs = settings.steps_per_call // math.gcd(settings.steps_per_call, per_epoch)  # whole calls and whole epochs
     while True:
-        epochs = max(1, settings.steps_per_call // per_epoch)
         order = np.concatenate([random.permutation(settings.examples).astype(np.int32) for _ in range(epochs)])
         yield from order.reshape(-1, settings.steps_per_call, settings.batch_size)
 

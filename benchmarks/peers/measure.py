@@ -54,10 +54,12 @@ def measure(train: Train, seconds: float, steps_per_call: int = 1) -> dict[str, 
 
 def _windows(train: Train, seconds: float, steps_per_call: int) -> list[float]:
     """Steps per second in equal windows that together take about two thirds of `seconds`."""
-    began = time.perf_counter()
-    train(steps_per_call)
-    once = time.perf_counter() - began
-    calls = max(1, round(seconds * 2 / 3 / WINDOWS / once))
+    window = seconds * 2 / 3 / WINDOWS
+    calls, began = 0, time.perf_counter()
+    while time.perf_counter() - began < window / 4:  # long enough to judge by
+        train(steps_per_call)
+        calls += 1
+    calls = max(1, round(calls * window / (time.perf_counter() - began)))
     speeds = []
     for _ in range(WINDOWS):
         began = time.perf_counter()

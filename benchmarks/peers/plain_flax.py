@@ -95,7 +95,7 @@ def _create_state(model: nn.Module, settings: Workload) -> TrainState:
         apply_fn=model.apply,
         params=variables["params"],
         tx=optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
-        batch_stats=variables["batch_stats"] if "batch_stats" in variables else {},
+        batch_stats=variables.get("batch_stats", {}),
     )
 
 
@@ -107,7 +107,7 @@ def _train_step(model: nn.Module) -> Callable[..., Any]:
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), changed
 
         (loss, changed), gradients = jax.value_and_grad(loss_function, has_aux=True)(state.params)
-        statistics = changed["batch_stats"] if "batch_stats" in changed else {}
+        statistics = changed.get("batch_stats", {})
         return state.apply_gradients(grads=gradients, batch_stats=statistics), loss
 
     return step

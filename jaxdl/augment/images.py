@@ -103,7 +103,7 @@ class RandomErasing:
         rows = jnp.clip(jnp.round(jnp.sqrt(size * ratio)), 1, height)
         columns = jnp.clip(jnp.round(jnp.sqrt(size / ratio)), 1, width)
         top, left = jnp.floor(jax.random.uniform(place, (2,)) * jnp.stack([height - rows + 1, width - columns + 1]))
-        erased = inside(image.shape[:2], top, left, top + rows, left + columns)
+        erased = inside((height, width), top, left, top + rows, left + columns)
         erased &= jax.random.bernoulli(happens, self.probability)
         return jnp.where(erased[..., None], self._filling(noise, image), image)
 

@@ -1,7 +1,7 @@
 """Mixtures of two examples with soft labels. Letters: B batch, h w spatial, D channels, C classes.
 
 Every row draws its own share. Partners are drawn by one permutation of the batch; a row of padding neither mixes into
-another row nor is changed itself, beyond the form of its label.
+another row nor has its own image changed; its label becomes zeros, since a NaN there would reach the gradients.
 """
 
 import dataclasses
@@ -36,9 +36,9 @@ class Mixup:
         image = _unit(jnp.asarray(batch["image"]))
         partner_B, share_B = _partners(key, batch, self.alpha)
         share = share_B[:, None, None, None]
-        # Not `share * image + ...` alone: a partner of share zero may hold NaN.
+        # A partner that is padding has share zero, but may hold NaN.
         mixed = jnp.where(share == 1, image, share * image + (1 - share) * image[partner_B])
-        label_BC = _mixed_labels(batch["label"], self.num_classes, partner_B, share_B)
+        label_BC = _mixed_labels(batch, self.num_classes, partner_B, share_B)
         return {**batch, "image": mixed, "label": label_BC}
 
 
@@ -50,7 +50,8 @@ class CutMix:
 
     Attributes:
       num_classes: C.
-      alpha: The share of the image that stays is drawn from Beta(alpha, alpha), before the rectangle is cut at the edge.
+      alpha: The share of the image that stays is drawn from Beta(alpha, alpha), before the rectangle is cut at
+        the edge.
     """
 
     num_classes: int
@@ -64,10 +65,12 @@ class CutMix:
         image = jnp.asarray(batch["image"])
         partner_B, share_B = _partners(key, batch, self.alpha)
         keys_B = row_keys(jax.random.fold_in(key, 2), len(image))
-        pasted_Bhw = jax.vmap(lambda key, share: _rectangle(key, share, image.shape[1:3]))(keys_B, share_B)
+        pasted_Bhw = jax.vmap(lambda key, share: _rectangle(key, share, (image.shape[1], image.shape[2])))(
+            keys_B, share_B
+        )
         mixed = jnp.where(pasted_Bhw[..., None], image[partner_B], image)
         share_B = 1 - jnp.mean(pasted_Bhw, axis=(1, 2), dtype=jnp.float32)
-        label_BC = _mixed_labels(batch["label"], self.num_classes, partner_B, share_B)
+        label_BC = _mixed_labels(batch, self.num_classes, partner_B, share_B)
         return {**batch, "image": mixed, "label": label_BC}
 
 
@@ -92,9 +95,11 @@ def _partners(key: Key, batch: Batch, alpha: float) -> tuple[jax.Array, jax.Arra
     return partner_B, share_B
 
 
-def _mixed_labels(labels: Array, num_classes: int, partner_B: jax.Array, share_B: jax.Array) -> jax.Array:
-    label_BC, share_B1 = soft_labels(labels, num_classes), share_B[:, None]
-    return jnp.where(share_B1 == 1, label_BC, share_B1 * label_BC + (1 - share_B1) * label_BC[partner_B])
+def _mixed_labels(batch: Batch, num_classes: int, partner_B: jax.Array, share_B: jax.Array) -> jax.Array:
+    label_BC, share_B1 = soft_labels(batch["label"], num_classes), share_B[:, None]
+    if "mask" in batch:
+        label_BC = jnp.where(jnp.asarray(batch["mask"])[:, None] == 0, 0, label_BC)
+    return share_B1 * label_BC + (1 - share_B1) * label_BC[partner_B]
 
 
 def _rectangle(key: Key, share: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -50,6 +50,15 @@ def read(folder: Path, like: Mapping[str, Any], *, partial: bool = False) -> dic
         return flatten(reader.restore(folder, args=args))
 
 
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every array in a folder, without reading the arrays."""
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(_handler()) as reader:
+        tree = reader.metadata(folder).item_metadata.tree
+        return {name: tuple(leaf.shape) for name, leaf in flatten(tree).items()}
+
+
 def version() -> str:
     """Orbax's version."""
     import orbax.checkpoint as ocp

@@ -14,6 +14,7 @@ from jaxdl.errors import CheckpointError
 from jaxdl.types import PyTree
 
 KEY_IMPLEMENTATIONS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
+KEY_SHAPES = {"key<fry>": (2,), "key<rbg>": (4,), "key<urbg>": (4,)}
 Stored = np.ndarray | jax.Array
 
 
@@ -92,6 +93,11 @@ def place_shards(value: Stored, like: Any) -> Any:
 
 def _wrap_key(data: jax.Array, like: Any) -> jax.Array:
     return jax.random.wrap_key_data(data, impl=KEY_IMPLEMENTATIONS[str(like.dtype)])
+
+
+def key_shape(dtype: str) -> tuple[int, ...]:
+    """The shape of the data of one random key; empty for other dtypes."""
+    return KEY_SHAPES.get(dtype, ())
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

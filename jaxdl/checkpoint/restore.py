@@ -1,8 +1,9 @@
 """Finding the newest checkpoint that verifies, and reading it back."""
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,7 @@ def read_leaves(folder: Path, wanted: Sequence[Leaf], *, partial: bool = False) 
       Corrupt: a leaf is not what was saved, although its files are.
       CheckpointError: the files are as they were written, but Orbax cannot read them.
     """
+    _check_shapes(folder, wanted)
     stored = _read(folder, {leaf.name: None for leaf in wanted if 0 not in leaf.shape}, partial=partial)
     values = {}
     for leaf in wanted:
@@ -182,11 +184,27 @@ def read_leaves(folder: Path, wanted: Sequence[Leaf], *, partial: bool = False) 
     return values
 
 
+def _check_shapes(folder: Path, wanted: Sequence[Leaf]) -> None:
+    """Refuses arrays of other shapes than the manifest's, before any memory is taken for them."""
+    with _explained(folder):
+        stored = arrays.shapes(folder / STATE) if any(0 not in leaf.shape for leaf in wanted) else {}
+    for leaf in wanted:
+        shape = (*leaf.shape, *leaves.key_shape(leaf.dtype))
+        if 0 not in shape and stored.get(leaf.name) != shape:
+            raise Corrupt(f"array {leaf.name}: expected shape {shape}, got {stored.get(leaf.name, 'nothing')}")
+
+
 def _read(folder: Path, like: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
     if not like:
         return {}
-    try:
+    with _explained(folder):
         return arrays.read(folder / STATE, like, partial=partial)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise CheckpointError(
             f"The files of {folder} are as they were written, but Orbax {arrays.version()} cannot read them: {error}"

@@ -1,5 +1,6 @@
 """Running a config file, or reading a saved config."""
 
+import difflib
 import importlib.machinery
 import importlib.util
 import inspect
@@ -68,9 +69,10 @@ def _split(path_and_arg: str) -> tuple[str, str | None]:
 
 def _nearest_file(path: str) -> str:
     folder = os.path.dirname(path) or "."
-    near = [str(found) for found in Path(folder).glob("*.py")] if os.path.isdir(folder) else []
-    far = [str(found) for found in Path("configs").rglob("*.py")]
-    return nearest(os.path.normpath(path), near or far)
+    here = list(Path(folder).glob("*.py")) if os.path.isdir(folder) else []
+    files = {found.name: str(found) for found in here or Path("configs").rglob("*.py")}
+    near = difflib.get_close_matches(os.path.basename(path), files, n=1)
+    return f" Did you mean {files[near[0]]!r}?" if near else nearest("", files.values())
 
 
 def _read(path: str, arg: str | None) -> ConfigDict:

@@ -16,10 +16,11 @@ NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w
 REFERENCE = re.compile(f"@({NAME.pattern})", re.ASCII)
 """A function as a value."""
 
-_JAX_FACES = ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax")
+# The public faces of packages that define their names in private modules.
+_FACES = {"jax": ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax"), "flax": ("flax.linen",)}
 _OPEN_MODULES = (
-    *("jax.nn", "jax.nn.initializers", "flax.linen", "flax.linen.initializers"),
-    *("optax", "optax.contrib", "optax.losses", "optax.schedules", "optax.transforms"),
+    *("jax.nn", "jax.nn.initializers", "flax.linen", "flax.linen.dtypes", "flax.linen.initializers"),
+    *("optax", "optax.contrib", "optax.losses", "optax.schedules", "optax.transforms", "optax.tree_utils"),
 )
 _OPEN_HOMES = ("jax", "flax", "optax")
 # Here are the dtypes, which are classes; its functions read and write files.
@@ -118,9 +119,9 @@ def nearest(name: str, known: Iterable[str], *, show: bool = True) -> str:
 
 def _faces(module: str) -> Iterator[str]:
     """The modules to try, best first: public parents from the top down, then the module itself."""
-    if module.split(".")[0] == "jax":
-        yield from _JAX_FACES
     parts = module.split(".")
+    if parts[0] in _FACES:
+        yield from _FACES[parts[0]]
     for end in range(1, len(parts)):
         if not any(part.startswith("_") for part in parts[:end]):
             yield ".".join(parts[:end])
@@ -184,7 +185,7 @@ def _check_object(name: str, found: Any, allow: Sequence[str]) -> None:
         raise _refusal(name, f"{module} acts on files and configs", allow)
     acts = _inside(module, _CLASS_ROOMS) or name.partition(":")[0] == _DTYPES
     if acts and not isinstance(found, type):
-        raise _refusal(name, f"the functions of {module} act on files", allow)
+        raise _refusal(name, f"the functions of {module} act on the machine", allow)
 
 
 def _refusal(name: str, reason: str, allow: Sequence[str]) -> ConfigError:

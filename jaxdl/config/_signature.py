@@ -1,5 +1,6 @@
 """What a callable takes: the keywords a config may set, and their annotations."""
 
+import dataclasses
 import inspect
 import sys
 import typing
@@ -43,14 +44,17 @@ def signature(fn: Callable[..., Any]) -> Signature:
         raise ConfigError(
             f"{name_of(fn)} takes {', '.join(by_position)} by position only, and a config gives keywords."
         )
-    hidden = ("parent", "name") if _is_linen(fn) else ()
+    hidden = ("parent", "name") if is_linen(fn) else ()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in hidden]
     if any(p.name == "call" for p in named):
         raise ConfigError(
             f"{name_of(fn)} takes an argument named 'call', which a config uses for the name of the callable."
         )
+    factories = _factories(fn)
     return Signature(
-        defaults={p.name: p.default for p in named if p.default is not p.empty},
+        defaults={
+            p.name: factories[p.name]() if p.name in factories else p.default for p in named if p.default is not p.empty
+        },
         required=frozenset(p.name for p in named if p.default is p.empty),
         is_open=any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
@@ -78,7 +82,16 @@ def _resolvable(owner: Any) -> Iterator[tuple[str, Any]]:
             continue
 
 
-def _is_linen(fn: Any) -> bool:
+def _factories(fn: Callable[..., Any]) -> Mapping[str, Callable[[], Any]]:
+    """What makes the defaults of a dataclass that are made anew each time."""
+    if not isinstance(fn, type) or not dataclasses.is_dataclass(fn):
+        return {}
+    made = {field.name: field.default_factory for field in dataclasses.fields(fn)}
+    return {name: factory for name, factory in made.items() if factory is not dataclasses.MISSING}
+
+
+def is_linen(fn: Any) -> bool:
+    """Whether this is a class of Linen modules."""
     # Recognised by name: a config neither needs nor imports flax.
     return isinstance(fn, type) and any(
         (c.__module__, c.__name__) == ("flax.linen.module", "Module") for c in fn.__mro__

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from jaxdl.config import _origins, _tree
-from jaxdl.config._names import name_of, nearest
+from jaxdl.config._names import is_reference, name_of, nearest
 from jaxdl.config._signature import signature
 from jaxdl.errors import ConfigError
 
@@ -16,8 +16,9 @@ def spec(fn: Callable[..., Any], /, **kwargs: Any) -> ConfigDict:
     """Writes down the call `fn(**kwargs)`, defaults included, as a locked ConfigDict.
 
     The values may be numbers, strings, booleans, None, tuples, dicts, functions at module level, references (`ref`)
-    and other specs. An argument without a default may be left out, and then be assigned later or given on the command
-    line. A default that is not such a value, like a function made by a call, is left to the callable.
+    and other specs; an instance of a dataclass becomes a spec. An argument without a default may be left out, and then
+    be assigned later or given on the command line. A default that is not such a value, like a function made by a call,
+    is left to the callable.
 
     >>> import statistics
     >>> spec(statistics.NormalDist, sigma=2.0).to_dict()
@@ -76,4 +77,5 @@ def _default(value: Any) -> Any:
         written = _tree.plain(value)
     except ConfigError:
         return _tree.ABSENT
-    return written if _tree.is_finite(written) else _tree.ABSENT
+    is_private = is_reference(written) and (":_" in written or "._" in written)
+    return _tree.ABSENT if is_private or not _tree.is_finite(written) else written

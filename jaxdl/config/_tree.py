@@ -1,6 +1,7 @@
 """The tree a config is: ConfigDicts that know where their values came from, tuples, references and plain values."""
 
 import copy
+import dataclasses
 import enum
 import json
 import math
@@ -12,6 +13,7 @@ from ml_collections import config_dict
 
 from jaxdl.config._names import name_of
 from jaxdl.config._origins import assignment_origin
+from jaxdl.config._signature import is_linen
 from jaxdl.errors import ConfigError
 
 CALL = "call"
@@ -148,6 +150,8 @@ def children(parent: Config | tuple[Any, ...]) -> list[tuple[str, Any]]:
 def plain(value: Any, depth: int = 0) -> Any:
     """A value as a config holds it: specs and references as they are, sequences as tuples, functions by name.
 
+    An instance of a dataclass becomes the spec that makes it.
+
     Raises:
       ConfigError: the value is not data, and no config can name it.
     """
@@ -168,12 +172,22 @@ def plain(value: Any, depth: int = 0) -> Any:
         return _plain_mapping(value, depth)
     if isinstance(value, (list, tuple)):
         return tuple(plain(item, depth + 1) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain_instance(value, depth)
     if callable(value):
         return f"@{name_of(value)}"
     raise ConfigError(
         f"A config cannot hold {value!r} ({type(value).__name__}); it holds numbers, strings, booleans, None, "
         "tuples, dicts, functions at module level and specs."
     )
+
+
+def _plain_instance(value: Any, depth: int) -> Config:
+    """The call that makes a dataclass like this one."""
+    made = [field for field in dataclasses.fields(value) if field.init]
+    hidden = ("parent", "name") if is_linen(type(value)) else ()
+    items = {f.name: plain(getattr(value, f.name), depth + 1) for f in made if f.name not in hidden}
+    return node({CALL: name_of(type(value)), **items}, {})
 
 
 def _plain_mapping(value: Any, depth: int) -> Config:

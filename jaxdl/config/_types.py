@@ -12,6 +12,7 @@ from ml_collections import config_dict
 
 from jaxdl.config._literal import render
 from jaxdl.config._names import is_reference
+from jaxdl.config._signature import is_linen
 from jaxdl.config._tree import as_data, is_spec
 
 UNKNOWN: Any = Any
@@ -59,7 +60,7 @@ def conform(value: Any, hint: Any) -> Any:
         if not is_reference(value):
             raise mismatch(value, hint)
         return value
-    wants_made = dataclasses.is_dataclass(hint) and not is_reference(value)
+    wants_made = _is_made(hint) and not is_reference(value)
     if wants_made or (hint is type(None) and value is not None):
         raise mismatch(value, hint)
     return value
@@ -124,7 +125,7 @@ def takes_text(hint: Any) -> bool:
 def takes_data(hint: Any) -> bool:
     """Whether the annotation speaks of plain data other than None."""
     return any(
-        _speaks_of_data(option) and option is not type(None) and not dataclasses.is_dataclass(option)
+        _speaks_of_data(option) and option is not type(None) and not _is_made(option)
         for option in _options(_bare(hint))
     )
 
@@ -205,6 +206,11 @@ def _union(value: Any, hint: Any) -> Any:
     raise MismatchError(f"wants {describe(hint)}, not {kind(value)}{_near(value, choices)}")
 
 
+def _is_made(hint: Any) -> bool:
+    """Whether the annotation is a class whose instances no plain value can stand for."""
+    return dataclasses.is_dataclass(hint) or is_linen(hint)
+
+
 def _speaks_of_scalars(option: Any) -> bool:
     return option in _SCALARS or typing.get_origin(option) is typing.Literal
 
@@ -212,7 +218,7 @@ def _speaks_of_scalars(option: Any) -> bool:
 def _speaks_of_data(option: Any) -> bool:
     origin = typing.get_origin(option) or option
     known = (*_SCALARS, *_SEQUENCES, *_MAPPINGS, type(None), typing.Literal, collections.abc.Callable, type)
-    return origin in known or dataclasses.is_dataclass(origin)
+    return origin in known or _is_made(origin)
 
 
 def _scalar(value: Any, hint: type) -> Any:

@@ -3,7 +3,7 @@
 from jaxdl.learners.learner import Learner, TrainState
 from jaxdl.learners.precision import Precision
 from jaxdl.learners.supervised import Task, supervised
-from jaxdl.learners.wrappers import Augmentation, augmented, averaged, gathered, guarded, repeated
+from jaxdl.learners.wrappers import Augmentation, augmented, averaged, checked, gathered, guarded, repeated, unguarded
 
 __all__ = [
     "Augmentation",
@@ -13,8 +13,10 @@ __all__ = [
     "TrainState",
     "augmented",
     "averaged",
+    "checked",
     "gathered",
     "guarded",
     "repeated",
     "supervised",
+    "unguarded",
 ]

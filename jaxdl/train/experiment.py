@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from jaxdl.data import Pipeline
@@ -159,7 +159,7 @@ class Experiment:
         return [self.log_every, self.saving.every, *(interval for interval in evals if interval is not None)]
 
 
-def assemble(experiment: Experiment) -> Learner:
+def assemble(experiment: Experiment, guard: Callable[[Learner], Learner] = guarded) -> Learner:
     """The learner of an experiment with its wrappers, not yet compiled: batches in, updates out."""
     axis_name = "data" if experiment.mapping == "pmap" else None
     learner = experiment.learner or supervised(
@@ -174,7 +174,7 @@ def assemble(experiment: Experiment) -> Learner:
     )
     if experiment.augment is not None:
         learner = augmented(learner, experiment.augment, axis_name=axis_name)
-    learner = guarded(learner)
+    learner = guard(learner)
     if experiment.ema_decay is not None:
         learner = averaged(learner, experiment.ema_decay)
     for wrap in experiment.wrappers:

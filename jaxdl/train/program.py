@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxdl import trees
 from jaxdl.data import Pipeline
-from jaxdl.learners import Learner, TrainState, gathered, repeated
+from jaxdl.learners import Learner, TrainState, checked, gathered, repeated, unguarded
 from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, shard
 from jaxdl.train.dispatch import steps_per_dispatch
 from jaxdl.train.evaluation import Pass
@@ -58,7 +58,7 @@ def prepare(experiment: Experiment) -> Program:
     state = abstract_state(base, key, sample, mesh, experiment.rules)
     data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, experiment.resident)
     size = _size(experiment, base, state, sample, streamed=data is None)
-    learner = _compiled(experiment, _taking(base, data, size), state, mesh, base, sample)
+    learner = _compiled(experiment, _taking(experiment, base, data, size), state, mesh, base, sample)
     feed = Feed(pipeline=pipeline, mesh=mesh, size=size, data=data)
     evals = tuple(_scheduled(experiment, name, base, learner, state, mesh) for name in experiment.evals)
     return Program(learner=learner, state=state, key=key, feed=feed, evals=evals, sample=sample)
@@ -103,9 +103,16 @@ def _size(experiment: Experiment, learner: Learner, state: TrainState, sample: B
     return min(steps_per_dispatch(learner, state, sample), 2 ** int(math.log2(experiment.total_steps)))
 
 
-def _taking(learner: Learner, data: Mapping[str, Any] | None, size: int) -> Learner:
-    learner = learner if data is None else gathered(learner)
-    return learner if size == 1 else repeated(learner)
+def _taking(experiment: Experiment, learner: Learner, data: Mapping[str, Any] | None, size: int) -> Learner:
+    """The learner for batches as the feed makes them."""
+    if size == 1:
+        return _from(data, learner)
+    fast = assemble(experiment, guard=unguarded)
+    return checked(repeated(_from(data, fast)), repeated(_from(data, learner)))
+
+
+def _from(data: Mapping[str, Any] | None, learner: Learner) -> Learner:
+    return learner if data is None else gathered(learner)
 
 
 def _compiled(
@@ -128,7 +135,7 @@ def _scheduled(
     evaluation = experiment.evals[name]
     pipeline = _local(experiment, evaluation.data, mesh, f"evals.{name}")
     data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, False if experiment.resident is False else None)
-    learner = trained if experiment.mapping == "pmap" else shard(_taking(base, data, 1), state, mesh)
+    learner = trained if experiment.mapping == "pmap" else shard(_from(data, base), state, mesh)
     return Scheduled(
         name=name,
         learner=learner,

@@ -191,6 +191,17 @@ def test_a_leaf_that_differs_although_its_files_agree_is_found(copy):
     assert "array params/w: expected CRC-32" in restored.skipped[0].reason
 
 
+def test_a_huge_array_behind_a_small_promise_is_not_read(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"w": np.zeros((2000, 2000), np.float32)}, wait=True)
+        path = tmp_path / "00000001" / "manifest.json"
+        honest = from_json(path.read_bytes())
+        leaf = Leaf(name="w", shape=(2,), dtype="float32", crc32=None)
+        path.write_bytes(to_json(Manifest(step=1, leaves=(leaf,), files=honest.files)))
+        with pytest.raises(CheckpointError, match=r"array w: expected shape \(2,\), got \(2000, 2000\)"):
+            checkpoints.restore({"w": np.zeros(2, np.float32)})
+
+
 def test_no_silent_new_start_when_all_are_corrupt(copy):
     for step in ("00000001", "00000002"):
         (copy / step / "state" / "_METADATA").write_bytes(b"x")

@@ -158,6 +158,7 @@ def make_base(faulty, tmp_path):
 
 def sweep_kills(faulty, tmp_path, kinds, stride):
     base, calls = make_base(faulty, tmp_path)
+    print(f"{calls} calls, {len(kinds)} kinds of kill, every {stride}")
     assert calls > 50
     outcomes = set()
     for kind in kinds:

@@ -266,6 +266,21 @@ def test_info_must_survive_json(tmp_path, info):
         checkpoints.save(1, {"x": np.zeros(1)}, info)
 
 
+@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_random_keys_of_every_kind_come_back(tmp_path, implementation):
+    keys = {
+        "one": jax.random.key(3, impl=implementation),
+        "many": jax.random.split(jax.random.key(4, impl=implementation), 6),
+    }
+    abstract = jax.eval_shape(lambda: keys)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, keys)
+        restored = checkpoints.restore(abstract).state
+    for name, key in keys.items():
+        assert restored[name].dtype == key.dtype
+        assert jnp.array_equal(jax.random.key_data(restored[name]), jax.random.key_data(key))
+
+
 def test_a_state_without_bytes_round_trips(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(0, {"x": np.zeros((0, 2), np.int8)})

@@ -1,9 +1,6 @@
 """One of two processes that save and restore a state together: rank, port and directory on the command line."""
 
-import os
 import sys
-
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 import jax
 import jax.numpy as jnp

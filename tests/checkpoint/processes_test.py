@@ -1,5 +1,6 @@
 """Two real processes save and restore together; then one process restores alone what they saved."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -20,7 +21,11 @@ def test_two_processes_save_together_and_one_restores_alone(tmp_path):
         port = free.getsockname()[1]
     child = Path(__file__).with_name("processes_child.py")
     commands = [[sys.executable, str(child), str(rank), str(port), str(tmp_path / "c")] for rank in range(2)]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for command in commands]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    children = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+        for command in commands
+    ]
     told = [process.communicate(timeout=300)[0].decode() for process in children]
     assert [process.returncode for process in children] == [0, 0], "\n".join(told)
     key = jax.random.key(1)

@@ -1,16 +1,18 @@
 import json
 import sys
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from flax import linen as nn
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import jaxdl.metrics  # noqa: F401, so that a near name is known.
-from jaxdl.config import build, check, from_json, override
-from jaxdl.config._names import name_of, nearest, resolve
+from jaxdl.config import build, check, flatten, from_json, override, spec
+from jaxdl.config._names import is_reference, name_of, nearest, resolve
 from jaxdl.errors import ConfigError
 
 HOSTILE = [
@@ -181,3 +183,24 @@ def test_nearest_lists_what_there_is():
 def test_public_names_are_open_to_saved_configs():
     for fn in (nn.Dense, jax.nn.gelu, nn.relu, nn.tanh, jax.nn.initializers.he_normal):
         assert resolve(name_of(fn), ()) is fn
+
+
+@pytest.mark.parametrize("module", [nn, optax], ids=lambda module: module.__name__)
+def test_what_a_public_callable_writes_down_is_open_to_saved_configs(module):
+    written = 0
+    for name in sorted(
+        set(vars(module)) - {"MaskOrFn", "OptState", "Params", "ScalarOrSchedule", "Schedule", "Updates"}
+    ):
+        fn = getattr(module, name)
+        if name.startswith("_") or not callable(fn) or isinstance(fn, ModuleType):
+            continue
+        try:
+            leaves = flatten(spec(fn))
+        except ConfigError:
+            continue
+        for leaf in leaves:
+            value = leaf.value if leaf.key == "call" else leaf.value[1:] if is_reference(leaf.value) else None
+            if value is not None:
+                written += 1
+                resolve(value, ())
+    assert written > 50

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl.config import build, check, override, ref, spec
+from jaxdl.config import build, check, flatten, override, ref, spec
 from jaxdl.errors import ConfigError
 
 
@@ -27,6 +27,14 @@ class Holder:
     table: dict | None = None
     fn: object = None
     task: Task | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Defaults:
+    task: Task = Task(num_classes=3)
+    made: Task = dataclasses.field(default_factory=lambda: Task(num_classes=4))
+    mesh: dict = dataclasses.field(default_factory=lambda: {"data": -1})
+    init: object = dataclasses.field(default_factory=object)
 
 
 class Plain:
@@ -192,3 +200,22 @@ def test_a_required_placeholder_is_refused():
 
 def test_the_text_of_a_config_shows_specs_in_tuples():
     assert '"num_classes": 7' in str(spec(Holder, items=(spec(Task, num_classes=7),)))
+
+
+def test_defaults_that_are_dataclasses_or_made_anew_can_be_overridden():
+    config = spec(Defaults)
+    assert "init" not in config
+    changed = override(config, ["task.smoothing=0.5", "made.num_classes=9", "mesh.data=2"])
+    built = build(changed)
+    assert (built.task, built.made) == (Task(num_classes=3, smoothing=0.5), Task(num_classes=9))
+    assert built.mesh == {"data": 2}
+    check(changed)
+    origins = {leaf.key: leaf.origin for leaf in flatten(changed)}
+    assert origins["task.num_classes"] == f"default of {__name__}:Defaults"
+    assert origins["made.num_classes"] == "flag --config.made.num_classes=9"
+
+
+def test_an_instance_of_a_dataclass_becomes_its_spec():
+    config = spec(Holder, task=Task(num_classes=5), fn=Net(width=3))
+    assert config.task.call == f"{__name__}:Task"
+    assert build(config) == Holder(task=Task(num_classes=5), fn=Net(width=3))

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.learners import Precision, averaged, gathered, guarded, repeated, supervised
+from jaxdl.learners import Precision, averaged, checked, gathered, guarded, repeated, supervised, unguarded
 from jaxdl.losses import cross_entropy
 from jaxdl.metrics import Mean
 from jaxdl.optim import adam, optimizer, sgd
@@ -241,3 +241,21 @@ def test_gathering_on_the_device_equals_gathering_on_the_host():
     host, _ = learner.step(state, {name: x[index] for name, x in whole.items()})
     device, _ = gathered(learner).step(state, {"data": data, "index": index, "mask": np.ones(4, np.float32)})
     chex.assert_trees_all_equal(host.params, device.params)
+
+
+@pytest.mark.parametrize("poisoned", [(), (2,), (0, 1, 3)])
+def test_checking_once_a_call_leaves_out_the_same_steps_as_the_guard(poisoned):
+    def make(guard):
+        return repeated(averaged(guard(supervised(Net(), Task(), optimizer(rule=adam()))), decay=0.9))
+
+    rows = [make_batch(seed) for seed in range(4)]
+    for i in poisoned:
+        rows[i]["image"][0, 0] = np.nan
+    batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]} | {"count": np.int32(4)}
+    safe = make(guarded)
+    state = safe.init(jax.random.key(0), rows[1])
+    expected, expected_metrics = jax.jit(safe.step)(state, batch)
+    found, metrics = jax.jit(checked(make(unguarded), safe).step)(state, batch)
+    assert metrics["skipped"].total == len(poisoned)
+    chex.assert_trees_all_close(found.replace(key=None), expected.replace(key=None), atol=1e-6)
+    chex.assert_trees_all_close(metrics, expected_metrics, rtol=1e-5, atol=1e-6)

@@ -148,9 +148,9 @@ def test_ends_are_exact_in_float32_and_between_nothing_leaves_the_range(
     first, top, before, end, later = np.asarray(schedule(jnp.array(at)))
     assert top == np.float32(peak)
     assert end == np.float32(peak) * np.float32(end_fraction) == later
-    assert end * (1 - 1e-6) <= before <= top
+    assert end * (1 - 1e-6) <= before <= top * (1 + 1e-6)
     if warmup_steps:
-        np.testing.assert_allclose(first, peak * warmup_from, rtol=1e-6)
+        np.testing.assert_allclose(first, peak * warmup_from, rtol=1e-6, atol=1e-30)
 
 
 @settings(max_examples=15, deadline=None)

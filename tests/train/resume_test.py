@@ -1,0 +1,159 @@
+"""A run that was killed ends with the same bits as one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdl.checkpoint import restore_part
+from jaxdl.errors import Preempted
+from jaxdl.train.writers import read_rows
+
+CONFIG = '''
+from jaxdl.augment import RandomCrop
+from jaxdl.config import ref, spec
+from jaxdl.data import Pipeline
+from jaxdl.data.sources import digits
+from jaxdl.models import LeNet
+from jaxdl.optim import adam, cosine, optimizer, reduce_on_plateau
+from jaxdl.tasks import Classification
+from jaxdl.train import EarlyStopping, Evaluation, Experiment, Plateau, Saving
+
+def get_config(size="1"):
+    steps = ref(60)
+    return spec(
+        Experiment, steps=steps, log_every=7, ema_decay=0.9, microbatches=2, steps_per_dispatch=int(size),
+        model=spec(LeNet, num_classes=10, channels=(4,), dense_width=16, dropout_rate=0.2, batch_norm=True),
+        task=spec(Classification, num_classes=10),
+        optimizer=spec(optimizer, rule=spec(adam), weight_decay=0.01, clip_norm=1.0,
+                       plateau=spec(reduce_on_plateau, patience=1, threshold=0.5),
+                       learning_rate=spec(cosine, peak=3e-3, steps=steps, warmup_steps=5)),
+        augment=spec(RandomCrop, padding=1),
+        train=spec(Pipeline, source=spec(digits, split="train"), batch_size=32),
+        evals={"test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=15)},
+        hooks=(spec(EarlyStopping, metric="test/loss", patience=50), spec(Plateau, metric="test/loss")),
+        saving=spec(Saving, every=10, best="test/accuracy"), tensorboard=False,
+    )
+'''
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "small.py"
+    path.write_text(CONFIG)
+    return path
+
+
+def start(config, workdir, size=1):
+    command = [sys.executable, "-m", "jaxdl", "train", f"--config={config}:{size}", f"--workdir={workdir}", "--quiet"]
+    cache = Path(config).parent / "cache"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def final(workdir):
+    """Every leaf of the last state as bytes, and the log without its times."""
+    state = restore_part(workdir / "checkpoints", ".*", step=60).state
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+    rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in read_rows(workdir / "metrics.jsonl")]
+    return leaves, rows
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("straight")
+    process = start(config, workdir)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return final(workdir)
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def reached(workdir, step):
+    path = workdir / "metrics.jsonl"
+    return lambda: path.exists() and any(row["step"] >= step for row in read_rows(path))
+
+
+def kill_and_finish(config, workdir, kills, number, seed, size=1):
+    generator = random.Random(seed)
+    codes = []
+    for _ in range(kills):
+        process = start(config, workdir, size)
+        wait_for(reached(workdir, generator.choice([7, 14, 21, 35, 49])), process)
+        time.sleep(generator.uniform(0, 0.1))
+        process.send_signal(number)
+        process.communicate(timeout=120)
+        codes.append(process.returncode)
+    process = start(config, workdir, size)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return codes
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_runs_end_with_the_same_bits_and_log(config, tmp_path, uninterrupted, kills):
+    kill_and_finish(config, tmp_path, kills, signal.SIGKILL, seed=kills)
+    leaves, rows = final(tmp_path)
+    assert rows == uninterrupted[1]
+    assert leaves == uninterrupted[0]
+    steps = [(row["step"], row["kind"]) for row in rows]
+    assert len(steps) == len(set(steps))
+    assert not list((tmp_path / "checkpoints").glob("tmp-*"))
+
+
+def test_sigterm_saves_at_once_and_exits_with_its_code(config, tmp_path, uninterrupted):
+    process = start(config, tmp_path)
+    wait_for(reached(tmp_path, 21), process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    if process.returncode == 0:
+        pytest.fail("the run ended before the signal came")
+    assert process.returncode == Preempted.exit_code == 75, errors
+    assert "run the same command to go on" in errors
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    newest = max(int(path.name) for path in (tmp_path / "checkpoints").glob("0*"))
+    assert newest >= max(row["step"] for row in rows) >= 21
+    process = start(config, tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert final(tmp_path) == uninterrupted
+
+
+@pytest.mark.slow
+def test_many_steps_a_dispatch_resume_with_the_same_bits(config, tmp_path, tmp_path_factory):
+    straight = tmp_path_factory.mktemp("straight8")
+    process = start(config, straight, size=8)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    kill_and_finish(config, tmp_path, 5, signal.SIGKILL, seed=1, size=8)
+    assert final(tmp_path) == final(straight)
+
+
+def test_a_changed_config_is_refused_and_a_longer_one_goes_on(config, tmp_path):
+    def run(*flags):
+        command = [sys.executable, "-m", "jaxdl", "train", f"--config={config}", f"--workdir={tmp_path}", *flags]
+        environment = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(Path(config).parent / "cache")}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    assert run("--config.steps=10").returncode == 0
+    refused = run("--config.steps=10", "--config.task.label_smoothing=0.1")
+    assert refused.returncode == 2
+    assert "task.label_smoothing: 0.0 -> 0.1" in refused.stderr
+    refused = run("--config.steps=10", "--config.model.dense_width=8", "--allow-changes")
+    assert refused.returncode == 66
+    assert "dense_width" not in refused.stderr
+    assert "hidden/kernel" in refused.stderr
+    assert json.loads((tmp_path / "summary.json").read_text())["step"] == 10
