@@ -4,10 +4,10 @@ import zlib
 
 import jax
 
-from jaxdl.types import Key
+from jaxdl.types import Array, Key
 
 
-def stream(key: Key, name: str, step: jax.Array | int | None = None) -> Key:
+def stream(key: Key, name: str, step: Array | int | None = None) -> Key:
     """The key of a named stream, at a step where there is one.
 
     Args:

@@ -74,7 +74,11 @@ def assign(rules: Rules, tree: PyTree, *, what: str) -> PyTree:
             f"No {what} rule matches {shown}. The rules are {[pattern for pattern, _ in rules]}; "
             "end them with ('.*', value) to cover the rest."
         )
-    unused = [pattern for pattern, _ in rules if pattern != ".*" and not any(re.fullmatch(pattern, n) for n in leaf_names)]
+    unused = [
+        pattern for pattern, _ in rules if pattern != ".*" and not any(re.fullmatch(pattern, n) for n in leaf_names)
+    ]
     if unused:
-        raise ValueError(f"{what.capitalize()} rules {unused} match no parameter. There are: {', '.join(leaf_names[:20])}.")
+        raise ValueError(
+            f"{what.capitalize()} rules {unused} match no parameter. There are: {', '.join(leaf_names[:20])}."
+        )
     return map_named(lambda n, _: match(rules, n), tree)

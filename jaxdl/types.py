@@ -11,8 +11,8 @@ Array = jax.Array | np.ndarray
 Key = jax.Array
 Example = Mapping[str, Any]
 """One example: arrays or scalars by name, without a batch axis."""
-Batch = Mapping[str, Array]
-"""Arrays (B, ...) by name. `mask` (B,) is 1 for a real row and 0 for padding."""
+Batch = Mapping[str, Any]
+"""Arrays (B, ...), or trees of them, by name. `mask` (B,) is 1 for a real row and 0 for padding."""
 
 
 class Metric(Protocol):
@@ -23,7 +23,8 @@ class Metric(Protocol):
         ...
 
 
-Metrics = Mapping[str, Metric]
+Metrics = Mapping[str, Any]
+"""Metrics by name."""
 
 
 class Source(Protocol):

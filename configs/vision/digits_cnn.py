@@ -28,7 +28,9 @@ def get_config():
         ),
         augment=spec(RandomCrop, padding=1),
         train=spec(Pipeline, source=spec(digits, split="train"), batch_size=64),
-        evals={"test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=250)},
+        evals={
+            "test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=250)
+        },
         saving=spec(Saving, every=500, best="test/accuracy"),
         ema_decay=0.99,
     )

@@ -86,7 +86,10 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     verbs = {}
     for verb, summary in VERBS.items():
         verbs[verb] = commands.add_parser(
-            verb, help=summary, description=summary.capitalize() + ".", formatter_class=argparse.RawDescriptionHelpFormatter
+            verb,
+            help=summary,
+            description=summary.capitalize() + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add[verb](verbs[verb])
     return parser, verbs
@@ -98,6 +101,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-changes", action="store_true", help="resume although the config differs in what decides the result"
     )
+    parser.add_argument("--force-lock", action="store_true", help="take a run folder over whose lock is not free")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument(
         "--cpu-devices", type=int, metavar="N", help="pretend that the CPU is N devices, to try out a mesh"

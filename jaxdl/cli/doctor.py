@@ -11,8 +11,21 @@ from typing import NamedTuple
 
 from jaxdl.cli.environment import cache_folder
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "chex", "grain")
-_OPTIONAL = {"PIL": "image files: pip install 'jaxdl[vision]'", "sklearn": "the digits data: pip install 'jaxdl[vision]'"}
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tensorflow-datasets",
+    "ml-collections",
+    "chex",
+    "grain",
+)
+_OPTIONAL = {
+    "PIL": "image files: pip install 'jaxdl[vision]'",
+    "sklearn": "the digits data: pip install 'jaxdl[vision]'",
+}
 _LAUNCHERS = {
     "SLURM_JOB_ID": "SLURM",
     "OMPI_COMM_WORLD_SIZE": "Open MPI",
@@ -90,4 +103,6 @@ def _caches() -> Iterator[Finding]:
     advice = "" if writable else "set JAX_COMPILATION_CACHE_DIR to a folder that can be written"
     yield Finding("compile cache", f"{folder}, {size / 2**20:.1f} MiB", advice)
     free = shutil.disk_usage(".").free
-    yield Finding("disk", f"{free / 2**30:.1f} GiB free here", "less than 1 GiB: checkpoints need room" if free < 2**30 else "")
+    yield Finding(
+        "disk", f"{free / 2**30:.1f} GiB free here", "less than 1 GiB: checkpoints need room" if free < 2**30 else ""
+    )

@@ -23,12 +23,17 @@ def run(options: argparse.Namespace) -> int:
             failed += 1
             print(json.dumps({"file": prediction.file, "error": prediction.error}), flush=True)
         else:
-            print(json.dumps({"file": prediction.file, **_answer(prediction.values, loaded.labels, options.top)}), flush=True)
+            print(
+                json.dumps({"file": prediction.file, **_answer(prediction.values, loaded.labels, options.top)}),
+                flush=True,
+            )
     return DataError.exit_code if failed else 0
 
 
 def _answer(values: Mapping[str, Any], labels: tuple[str, ...], top: int) -> dict[str, Any]:
     probabilities = values["probabilities"]
     order = probabilities.argsort()[::-1][: max(1, top)]
-    ranked = [{"label": labels[i] if labels else int(i), "probability": round(float(probabilities[i]), 6)} for i in order]
+    ranked = [
+        {"label": labels[i] if labels else int(i), "probability": round(float(probabilities[i]), 6)} for i in order
+    ]
     return {**ranked[0], "top": ranked}

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         "config.txt": configs.show(config) + "\n",
         "provenance.json": json.dumps(provenance([str(d) for d in jax.devices()]), indent=1),
     }
-    outcome = train(experiment, options.workdir, record=record, quiet=options.quiet)
+    outcome = train(experiment, options.workdir, record=record, quiet=options.quiet, force_lock=options.force_lock)
     if not options.quiet:
         for name, value in sorted(outcome.results.items()):
             print(f"{name} {value:.4f}")

@@ -16,9 +16,9 @@ def spec(fn: Callable[..., Any], /, **kwargs: Any) -> ConfigDict:
     """Writes down the call `fn(**kwargs)`, defaults included, as a locked ConfigDict.
 
     The values may be numbers, strings, booleans, None, tuples, dicts, functions at module level, references (`ref`)
-    and other specs; an instance of a dataclass becomes a spec. An argument without a default may be left out, and then
-    be assigned later or given on the command line. A default that is not such a value, like a function made by a call,
-    is left to the callable.
+    and other specs; an instance of a dataclass or NamedTuple becomes a spec. An argument without a default may be left
+    out, and then be assigned later or given on the command line. A default that is not such a value, like a function
+    made by a call, is left to the callable.
 
     >>> import statistics
     >>> spec(statistics.NormalDist, sigma=2.0).to_dict()

@@ -6,7 +6,7 @@ import enum
 import json
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import config_dict
@@ -150,7 +150,7 @@ def children(parent: Config | tuple[Any, ...]) -> list[tuple[str, Any]]:
 def plain(value: Any, depth: int = 0) -> Any:
     """A value as a config holds it: specs and references as they are, sequences as tuples, functions by name.
 
-    An instance of a dataclass becomes the spec that makes it.
+    An instance of a dataclass or NamedTuple becomes the spec that makes it.
 
     Raises:
       ConfigError: the value is not data, and no config can name it.
@@ -170,10 +170,12 @@ def plain(value: Any, depth: int = 0) -> Any:
         return float(value)
     if isinstance(value, (config_dict.ConfigDict, Mapping)):
         return _plain_mapping(value, depth)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return _plain_instance(value, value._fields, depth)
     if isinstance(value, (list, tuple)):
         return tuple(plain(item, depth + 1) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain_instance(value, depth)
+        return _plain_instance(value, [field.name for field in dataclasses.fields(value) if field.init], depth)
     if callable(value):
         return f"@{name_of(value)}"
     raise ConfigError(
@@ -182,11 +184,10 @@ def plain(value: Any, depth: int = 0) -> Any:
     )
 
 
-def _plain_instance(value: Any, depth: int) -> Config:
-    """The call that makes a dataclass like this one."""
-    made = [field for field in dataclasses.fields(value) if field.init]
+def _plain_instance(value: Any, names: Iterable[str], depth: int) -> Config:
+    """The call that makes an instance like this one."""
     hidden = ("parent", "name") if is_linen(type(value)) else ()
-    items = {f.name: plain(getattr(value, f.name), depth + 1) for f in made if f.name not in hidden}
+    items = {name: plain(getattr(value, name), depth + 1) for name in names if name not in hidden}
     return node({CALL: name_of(type(value)), **items}, {})
 
 

@@ -57,7 +57,9 @@ def predict_images(
         read = [_read(file, shape, transforms, invert=invert) for file in files]
         images = [image if isinstance(image, np.ndarray) else np.zeros(shape, np.uint8) for image in read]
         images += [np.zeros(shape, np.uint8)] * (batch_size - len(images))
-        outputs = jax.device_get(predict(loaded.state, {"image": np.stack(images), "mask": np.ones(batch_size, np.float32)}))
+        outputs = jax.device_get(
+            predict(loaded.state, {"image": np.stack(images), "mask": np.ones(batch_size, np.float32)})
+        )
         for i, (file, image) in enumerate(zip(files, read, strict=True)):
             bad = not isinstance(image, np.ndarray)
             values = None if bad else {name: output[i] for name, output in outputs.items()}

@@ -74,7 +74,9 @@ def supervised(
     gradients = _gradients(forward, task, frozen, microbatches)
 
     def init(key: Key, batch: Batch) -> TrainState:
-        variables = dict(model.init({"params": rng.stream(key, "params")}, **task.inputs(batch), train=False))
+        variables = dict(
+            model.init({"params": rng.stream(key, "params")}, train=False, **dict[str, Any](task.inputs(batch)))
+        )
         params = cast(variables.pop("params"), precision.params)
         trainable, _ = groups.partition(params, frozen)
         return TrainState(
@@ -123,7 +125,7 @@ def _apply(model: nn.Module, task: Task, precision: Precision) -> Callable[..., 
             **inputs,
             train=train,
             mutable=list(state) if train else [],
-            rngs={"dropout": key} if train else None,
+            rngs={} if key is None else {"dropout": key},
         )
         new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), dict(new_state), state) if train else state
         return cast(outputs, precision.output), new_state
@@ -154,7 +156,9 @@ def _gradients(
     return gradients
 
 
-def _accumulate(part: Callable[..., Any], model_state: PyTree, keys: Key, batches: Batch) -> tuple[PyTree, PyTree, Metrics]:
+def _accumulate(
+    part: Callable[..., Any], model_state: PyTree, keys: Key, batches: Batch
+) -> tuple[PyTree, PyTree, Metrics]:
     """Adds gradients and metrics over the leading axis of `keys` and `batches`."""
     first = jax.tree.map(lambda x: x[0], (keys, batches))
     grads, (_, metrics) = jax.eval_shape(part, model_state, *first)
@@ -177,4 +181,3 @@ def _split(batch: Batch, parts: int) -> Batch:
     if size % parts:
         raise ValueError(f"A batch of {size} cannot be split into {parts} microbatches: choose a divisor of {size}.")
     return {name: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}
-

@@ -75,7 +75,9 @@ def guarded(learner: Learner) -> Learner:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         after, metrics = learner.step(state, batch)
         finite = _finite(metrics)
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after.replace(key=None), state.replace(key=None))
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), after.replace(key=None), state.replace(key=None)
+        )
         before = state.extras["nonfinite"]
         run = jnp.where(finite, 0, before["run"] + 1)
         count = {"run": run, "first": jnp.where(run == 1, after.step, before["first"])}
@@ -87,7 +89,7 @@ def guarded(learner: Learner) -> Learner:
 
 
 def unguarded(learner: Learner) -> Learner:
-    """The states and metrics of `guarded` without its protection, and without its cost of a second look at the state."""
+    """The states and metrics of `guarded`, without its protection and its cost."""
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         after, metrics = learner.step(state, batch)
@@ -159,7 +161,10 @@ def repeated(learner: Learner) -> Learner:
         shared = {name: x for name, x in batch.items() if name == "data"}
 
         def take(i: jax.Array | int) -> Batch:
-            return {**shared, **{name: jax.lax.dynamic_index_in_dim(x, i, keepdims=False) for name, x in stacked.items()}}
+            return {
+                **shared,
+                **{name: jax.lax.dynamic_index_in_dim(x, i, keepdims=False) for name, x in stacked.items()},
+            }
 
         def body(i: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, metrics = carry

@@ -1,7 +1,7 @@
 """Batches on their way to the device: streamed from the host, or gathered there from data that lives on the device."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ class Feed:
     size: int = 1
     data: Mapping[str, jax.Array] | None = None
 
-    def batches(self, start: int, stop: int, intervals: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+    def batches(self, start: int, stop: int, intervals: Sequence[int]) -> Generator[tuple[int, Batch], None, None]:
         """Pairs (steps taken after it, batch), made ahead of time by a thread."""
         if self.size == 1:
             host = self._host(start, stop)
@@ -84,12 +84,15 @@ def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str
     if choice is False or (choice is None and not possible):
         return None
     if not possible:
-        raise ValueError("resident=True needs a source in memory (with `gather`), no host transforms, and on_bad='raise'.")
-    row = pipeline.source.gather(np.arange(1))
+        raise ValueError(
+            "resident=True needs a source in memory (with `gather`), no host transforms, and on_bad='raise'."
+        )
+    gather = pipeline.source.gather  # type: ignore[attr-defined]  # checked above; a source need not have it
+    row = gather(np.arange(1))
     size = sum(np.asarray(x).nbytes for x in row.values()) * len(pipeline.source)
     if choice is None and size > _budget(mesh.devices.flat[0]):
         return None
-    whole = pipeline.source.gather(np.arange(len(pipeline.source)))
+    whole = gather(np.arange(len(pipeline.source)))
     _check(pipeline, whole)
     return place_everywhere({name: np.asarray(x) for name, x in whole.items() if name != "mask"}, mesh)
 

@@ -55,7 +55,7 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def open_run(path: str | Path) -> Iterator[RunFolder]:
+def open_run(path: str | Path, *, force: bool = False) -> Iterator[RunFolder]:
     """A run folder to write to: made where it is missing, and this run's alone until closed.
 
     Raises:
@@ -68,9 +68,10 @@ def open_run(path: str | Path) -> Iterator[RunFolder]:
             pass
     except OSError as error:
         raise WorkdirError(
-            f"The run folder {folder.path} cannot be written by user {os.getuid()}: {error.strerror}. Pass another --workdir."
+            f"The run folder {folder.path} cannot be written by user {os.getuid()}: {error.strerror}. "
+            "Pass another --workdir."
         ) from error
-    with lock_workdir(folder.path) if jax.process_index() == 0 else contextlib.nullcontext():
+    with lock_workdir(folder.path, force=force) if jax.process_index() == 0 else contextlib.nullcontext():
         yield folder
 
 

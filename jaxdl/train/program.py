@@ -134,7 +134,11 @@ def _scheduled(
 ) -> Scheduled:
     evaluation = experiment.evals[name]
     pipeline = _local(experiment, evaluation.data, mesh, f"evals.{name}")
-    data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, False if experiment.resident is False else None)
+    data = (
+        None
+        if experiment.mapping == "pmap"
+        else resident(pipeline, mesh, False if experiment.resident is False else None)
+    )
     learner = trained if experiment.mapping == "pmap" else shard(_from(data, base), state, mesh)
     return Scheduled(
         name=name,
@@ -155,5 +159,3 @@ def describe(program: Program) -> str:
         f"device{'s' if mesh.size > 1 else ''}{f' ({axes})' if axes else ''}; data {where}; "
         f"{program.feed.size} step{'s' if program.feed.size > 1 else ''} a dispatch"
     )
-
-

@@ -15,7 +15,7 @@ from jaxdl.checkpoint import BestOf, Checkpoints, Restored
 from jaxdl.errors import NonFiniteError, Preempted
 from jaxdl.learners import TrainState
 from jaxdl.train.evaluation import evaluate, scalars
-from jaxdl.train.experiment import Experiment
+from jaxdl.train.experiment import Experiment, Mode
 from jaxdl.train.folder import RunFolder, open_run
 from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
 from jaxdl.train.hooks.nonfinite import NON_FINITE, explain
@@ -51,6 +51,7 @@ def train(
     *,
     record: Mapping[str, str] = MappingProxyType({}),
     quiet: bool = False,
+    force_lock: bool = False,
 ) -> Outcome:
     """Trains an experiment, going on from the newest sound checkpoint of `workdir` where there is one.
 
@@ -59,6 +60,7 @@ def train(
       workdir: The run folder; without one, nothing is written and nothing can be resumed.
       record: Texts to keep in the run folder by file name, such as the config.
       quiet: Whether to keep from printing progress.
+      force_lock: Whether to take over a run folder that seems to be in use.
 
     Raises:
       Preempted: SIGTERM or SIGINT came; the state is saved.
@@ -68,11 +70,13 @@ def train(
       DataError: the data is bad.
     """
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(open_run(workdir)) if workdir is not None else None
+        folder = stack.enter_context(open_run(workdir, force=force_lock)) if workdir is not None else None
         reporter = stack.enter_context(Reporter(experiment, folder, quiet=quiet))
         program = prepare(experiment)
         reporter.note(describe(program))
-        checkpoints = stack.enter_context(_checkpoints(experiment, folder)) if folder is not None else None
+        checkpoints = (
+            stack.enter_context(_checkpoints(experiment, folder, force=force_lock)) if folder is not None else None
+        )
         if folder is not None:
             folder.write({**record, "run.json": json.dumps(_facts(experiment, program), indent=1)})
         return _run(experiment, program, checkpoints, reporter)
@@ -157,15 +161,15 @@ def _best(experiment: Experiment) -> str | None:
     return experiment.saving.best or (stopping.metric if stopping else None)
 
 
-def _mode(experiment: Experiment) -> str:
+def _mode(experiment: Experiment) -> Mode:
     stopping = _stopping(experiment)
     return stopping.mode if stopping and experiment.saving.best is None else experiment.saving.mode
 
 
-def _checkpoints(experiment: Experiment, folder: RunFolder) -> Checkpoints:
+def _checkpoints(experiment: Experiment, folder: RunFolder, *, force: bool) -> Checkpoints:
     saving, best = experiment.saving, _best(experiment)
     rank = None if best is None else BestOf(metric=best, mode=_mode(experiment), k=saving.keep_best)
-    return Checkpoints(folder.checkpoints, keep=saving.keep, best=rank)
+    return Checkpoints(folder.checkpoints, keep=saving.keep, best=rank, force=force)
 
 
 def _raise_if_cut_short(moment: Moment, checkpoints: Checkpoints | None) -> None:

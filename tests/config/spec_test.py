@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -35,6 +36,11 @@ class Defaults:
     made: Task = dataclasses.field(default_factory=lambda: Task(num_classes=4))
     mesh: dict = dataclasses.field(default_factory=lambda: {"data": -1})
     init: object = dataclasses.field(default_factory=object)
+
+
+class Pair(NamedTuple):
+    left: int
+    right: float
 
 
 class Plain:
@@ -219,3 +225,5 @@ def test_an_instance_of_a_dataclass_becomes_its_spec():
     config = spec(Holder, task=Task(num_classes=5), fn=Net(width=3))
     assert config.task.call == f"{__name__}:Task"
     assert build(config) == Holder(task=Task(num_classes=5), fn=Net(width=3))
+    pair = build(spec(Holder, items=(Pair(1, 2.0), 3))).items[0]
+    assert (type(pair), pair) == (Pair, Pair(1, 2.0))

@@ -151,7 +151,7 @@ def test_precision_policy():
 
 
 def test_any_optax_transformation_serves():
-    state, metrics = run(supervised(Net(), Task(), optax.adam(1e-2)), [make_batch()] * 30)
+    _, metrics = run(supervised(Net(), Task(), optax.adam(1e-2)), [make_batch()] * 30)
     assert metrics["loss"].compute() < 0.9
 
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxdl.augment import RandomCrop
 from jaxdl.data import Pipeline
 from jaxdl.data.sources import digits
 from jaxdl.models import LeNet
@@ -23,7 +24,9 @@ def experiment(**changes):
         steps=STEPS,
         model=LeNet(num_classes=10, channels=(8, 16), dense_width=32, batch_norm=True),
         task=Classification(num_classes=10, label_smoothing=0.1),
-        optimizer=optimizer(rule=sgd(momentum=0.9, nesterov=True), learning_rate=0.05, weight_decay=1e-3, clip_norm=1.0),
+        optimizer=optimizer(
+            rule=sgd(momentum=0.9, nesterov=True), learning_rate=0.05, weight_decay=1e-3, clip_norm=1.0
+        ),
         train=Pipeline(source=digits(split="train"), batch_size=64),
         evals={"test": Evaluation(data=Pipeline(source=digits(split="test"), batch_size=128))},
         log_every=1,
@@ -35,7 +38,9 @@ def experiment(**changes):
 def losses_and_state(monkeypatch, devices, **changes):
     monkeypatch.setattr(programs, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:devices]))
     rows = []
-    monkeypatch.setattr("jaxdl.train.reporter.Reporter.train_row", lambda self, step, values: rows.append(values["loss"]))
+    monkeypatch.setattr(
+        "jaxdl.train.reporter.Reporter.train_row", lambda self, step, values: rows.append(values["loss"])
+    )
     outcome = train(experiment(**changes), quiet=True)
     return np.array(rows), jax.device_get(outcome.state.params), outcome
 

@@ -17,7 +17,7 @@ from jaxdl.checkpoint import restore_part
 from jaxdl.errors import Preempted
 from jaxdl.train.writers import read_rows
 
-CONFIG = '''
+CONFIG = """
 from jaxdl.augment import RandomCrop
 from jaxdl.config import ref, spec
 from jaxdl.data import Pipeline
@@ -38,11 +38,13 @@ def get_config(size="1"):
                        learning_rate=spec(cosine, peak=3e-3, steps=steps, warmup_steps=5)),
         augment=spec(RandomCrop, padding=1),
         train=spec(Pipeline, source=spec(digits, split="train"), batch_size=32),
-        evals={"test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=15)},
+        evals={
+            "test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=15)
+        },
         hooks=(spec(EarlyStopping, metric="test/loss", patience=50), spec(Plateau, metric="test/loss")),
         saving=spec(Saving, every=10, best="test/accuracy"), tensorboard=False,
     )
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,9 @@ class EarlyStopping:
         restore_best: bool = True,
     ) -> None:
         if patience < 1 or min_delta < 0 or mode not in ("min", "max"):
-            raise ValueError(f"patience {patience} must be at least 1, min_delta {min_delta} not negative, mode min or max.")
+            raise ValueError(
+                f"patience {patience} must be at least 1, min_delta {min_delta} not negative, mode min or max."
+            )
         self.metric, self.patience, self.min_delta, self.mode = metric, patience, min_delta, mode
         self.restore_best = restore_best
         self.best: float | None = None

@@ -29,7 +29,11 @@ class Log:
     """
 
     def __init__(
-        self, every: int, write: Callable[[int, dict[str, float]], None], *, clock: Callable[[], float] = time.perf_counter
+        self,
+        every: int,
+        write: Callable[[int, dict[str, float]], None],
+        *,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.every, self._write, self._clock = every, write, clock
         self._window: Metrics | None = None

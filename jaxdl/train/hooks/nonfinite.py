@@ -52,7 +52,8 @@ def explain(state: TrainState) -> str:
     """What a user should know of a state at which `StopNonFinite` stopped."""
     run, first = (int(state.extras["nonfinite"][name]) for name in ("run", "first"))
     return (
-        f"The loss or gradient has been NaN or infinite in {run} steps in a row, from step {first} on. Those steps were "
-        "left out, so the parameters and the last checkpoint are sound. Lower the learning rate, clip the gradient "
+        f"The loss or gradient has been NaN or infinite in {run} steps in a row, from step {first} on. Those steps "
+        "were left out, so the parameters and the last checkpoint are sound. "
+        "Lower the learning rate, clip the gradient "
         "(optimizer.clip_norm), or look at the data of that step."
     )

@@ -19,7 +19,12 @@ class Save:
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, every: int, last: int, best: str | None, info: Callable[[Moment], Mapping[str, Any]]
+        self,
+        checkpoints: Checkpoints,
+        every: int,
+        last: int,
+        best: str | None,
+        info: Callable[[Moment], Mapping[str, Any]],
     ) -> None:
         self._checkpoints, self._every, self._last, self._best, self._info = checkpoints, every, last, best, info
 
