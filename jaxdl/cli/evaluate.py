@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     from jaxdl.inference import load
 
     loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
-    config = configs.override(loaded.config, options.overrides)
+    config = configs.override(loaded.config, options.overrides, allow=tuple(options.allow))
     names = sorted(config["evals"]) if "evals" in config else []
     if not names:
         raise ConfigError(f"The config of {options.workdir} has no evals.")

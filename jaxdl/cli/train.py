@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +22,21 @@ FREE = (
 def run(options: argparse.Namespace) -> int:
     """Trains."""
     use_cpu_devices(options.cpu_devices)
-    from jaxdl import config as configs
+    from jaxdl.train import Experiment, train
 
-    config = configs.override(configs.load(options.config), options.overrides)
-    configs.check(config)
+    config, allow = resolve(options, Experiment)
     _check_same(config, Path(options.workdir), allowed=options.allow_changes)
     use_compile_cache()
     import jax
 
+    from jaxdl import config as configs
     from jaxdl.config.provenance import provenance
-    from jaxdl.train import Experiment, train
 
-    experiment = build(config, tuple(options.allow) if options.config.endswith(".json") else None)
-    if not isinstance(experiment, Experiment):
-        raise ConfigError(f"{options.config} describes a {type(experiment).__name__}, not a jaxdl.train.Experiment.")
+    experiment = configs.build(config, allow=allow)
     record = {
         "config.json": configs.to_json(config),
         "config.txt": configs.show(config) + "\n",
-        "provenance.json": json.dumps(provenance([str(d) for d in jax.devices()]), indent=1),
+        "provenance.json": json.dumps(provenance([str(d) for d in jax.devices()], config_path=options.config.split(":")[0]), indent=1),
     }
     outcome = train(experiment, options.workdir, record=record, quiet=options.quiet, force_lock=options.force_lock)
     if not options.quiet:
@@ -47,11 +46,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def build(config: Any, allow: tuple[str, ...] | None) -> Any:
-    """Builds a config; one that was loaded as data may only name allowed packages."""
+def resolve(options: argparse.Namespace, root: Callable[..., Any]) -> tuple[Any, tuple[str, ...] | None]:
+    """The checked config of the flags, and the packages that it may name: None, which is all, for the user's own file."""
     from jaxdl import config as configs
 
-    return configs.build(config) if allow is None else configs.build(config, allow=allow)
+    sys.path.insert(0, os.getcwd())  # As `python -m` does, so that a config can import its neighbours.
+    allow = tuple(options.allow) if options.config.endswith(".json") else None
+    config = configs.override(configs.load(options.config), options.overrides, allow=allow)
+    configs.check(config, root, allow=allow)
+    return config, allow
 
 
 def _check_same(config: Any, workdir: Path, *, allowed: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl import config as configs
 from jaxdl.data.images import decode_image
 from jaxdl.errors import DataError
 from jaxdl.inference.loaded import Loaded
@@ -49,12 +48,11 @@ def predict_images(
       DataError: there is no image, or a path does not exist. (A broken image gives a `Prediction` with `error`.)
     """
     shape = tuple(loaded.facts["example"]["image"]["shape"])
-    transforms = _transforms(loaded)
     predict = jax.jit(lambda state, batch: loaded.task.decode(loaded.learner.predict(state, batch)))
     found = find_images(paths)
     for first in range(0, len(found), batch_size):
         files = found[first : first + batch_size]
-        read = [_read(file, shape, transforms, invert=invert) for file in files]
+        read = [_read(file, shape, loaded.preprocess, invert=invert) for file in files]
         images = [image if isinstance(image, np.ndarray) else np.zeros(shape, np.uint8) for image in read]
         images += [np.zeros(shape, np.uint8)] * (batch_size - len(images))
         outputs = jax.device_get(
@@ -81,14 +79,6 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
             raise DataError(f"The folder {path} has no image; known are {', '.join(EXTENSIONS)}.")
         found += inside
     return found
-
-
-def _transforms(loaded: Loaded) -> Sequence[Any]:
-    """The host transforms of the first evaluation; decoding is done already."""
-    evals = loaded.config["evals"] if "evals" in loaded.config else {}
-    for name in evals:
-        return tuple(t for t in configs.build(evals[name]["data"]["transforms"]) if type(t).__name__ != "Decode")
-    return ()
 
 
 def _read(file: Path, shape: tuple[int, ...], transforms: Sequence[Any], *, invert: bool) -> np.ndarray | DataError:

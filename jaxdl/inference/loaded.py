@@ -32,6 +32,7 @@ class Loaded:
       learner: Its `predict` and `evaluate`, not compiled.
       state: The parameters, averaged where training averaged them, and the model state; no optimizer state.
       task: What the outputs mean.
+      preprocess: The host transforms that an example goes through, once decoded.
       config: The resolved config of the training, or the part of it that prediction needs.
       facts: The labels and the shape of an example, as training recorded them.
       step: The training step of the parameters.
@@ -40,6 +41,7 @@ class Loaded:
     learner: Learner
     state: TrainState
     task: Any
+    preprocess: Sequence[Any]
     config: Any
     facts: Mapping[str, Any]
     step: int
@@ -75,7 +77,10 @@ def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) ->
         model_state=jax.tree.map(jnp.asarray, arrays["model_state"]),
         opt_state=(),
     )
-    return Loaded(learner=learner, state=state, task=task, config=config, facts=facts, step=at)
+    preprocess = _preprocess(config, tuple(allow))
+    return Loaded(
+        learner=learner, state=state, task=task, preprocess=preprocess, config=config, facts=facts, step=at
+    )
 
 
 def _build(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
@@ -86,6 +91,15 @@ def _build(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
         return whole, built["task"] if "task" in built else None
     precision = built["precision"] if "precision" in built else Precision()
     return supervised(built["model"], built["task"], optax.identity(), precision=precision), built["task"]
+
+
+def _preprocess(config: Any, allow: tuple[str, ...]) -> Sequence[Any]:
+    """The host transforms of the first evaluation, without the decoding."""
+    evals = config["evals"] if "evals" in config else {}
+    for name in evals:
+        transforms = configs.build(evals[name]["data"]["transforms"], allow=allow)
+        return tuple(transform for transform in transforms if type(transform).__name__ != "Decode")
+    return ()
 
 
 def _read_folder(path: Path, step: Choice) -> tuple[str, Mapping[str, Any], PyTree, int]:

@@ -30,8 +30,8 @@ class Mean(struct.PyTreeNode):
         return cls(total=jnp.sum(jnp.where(weight == 0, 0.0, values * weight)), weight=jnp.sum(weight))
 
     def compute(self) -> jax.Array:
-        """The mean; zero when nothing was counted."""
-        return jnp.asarray(self.total) / jnp.where(self.weight == 0, 1.0, jnp.asarray(self.weight))
+        """The mean; NaN when nothing was counted."""
+        return jnp.where(self.weight == 0, jnp.nan, self.total / jnp.where(self.weight == 0, 1.0, self.weight))
 
 
 def add(a: PyTree, b: PyTree) -> PyTree:

@@ -44,7 +44,7 @@ def apply_train(model, variables, image, seed=2):
 
 def test_logits_have_one_row_per_image(name):
     model, variables = make(name)
-    logits = model.apply(variables, images(), train=False)
+    logits = jax.jit(lambda v: model.apply(v, images(), train=False))(variables)
     chex.assert_shape(logits, (4, 5))
     assert jnp.isfinite(logits).all()
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
@@ -58,10 +58,11 @@ def test_every_part_has_a_name_of_its_own(name):
 
 def test_only_training_changes_the_statistics_and_draws_random_numbers(name):
     model, variables = make(name)
-    evaluated, state = model.apply(variables, images(), train=False, mutable=["batch_stats"])
+    evaluate = jax.jit(lambda v: model.apply(v, images(), train=False, mutable=["batch_stats"]))
+    evaluated, state = evaluate(variables)
     chex.assert_trees_all_equal(state.get("batch_stats", {}), variables.get("batch_stats", {}))
-    np.testing.assert_array_equal(evaluated, model.apply(variables, images(), train=False))
-    _, state = apply_train(model, variables, images())
+    np.testing.assert_array_equal(evaluated, evaluate(variables)[0])
+    _, state = jax.jit(apply_train, static_argnums=0)(model, variables, images())
     for before, after in zip(jax.tree.leaves(variables.get("batch_stats", {})), jax.tree.leaves(state)):
         assert (before != after).any()
 
@@ -93,11 +94,11 @@ def test_every_parameter_gets_a_gradient(name):
 def test_half_precision_computes_half_and_stores_single(name):
     single_model, variables = make(name)
     model = single_model.clone(dtype="bfloat16")
-    logits, state = apply_train(model, variables, images())
+    logits, state = jax.jit(apply_train, static_argnums=0)(model, variables, images())
     assert logits.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, state))} == {jnp.dtype(jnp.float32)}
-    single = single_model.apply(variables, images(), train=False)
-    halved = model.apply(variables, images(), train=False).astype(jnp.float32)
+    evaluate = jax.jit(lambda model: model.apply(variables, images(), train=False), static_argnums=0)
+    single, halved = evaluate(single_model), evaluate(model).astype(jnp.float32)
     np.testing.assert_allclose(halved, single, atol=0.05 * float(jnp.abs(single).max()) + 0.02)
 
 

@@ -21,7 +21,7 @@ def test_equals_torch(batch_norm):
     torch = pytest.importorskip("torch")
     image = jax.random.normal(jax.random.key(0), (3, 12, 12, 2))
     model = LeNet(num_classes=4, channels=(3, 5), kernel_size=5, dense_width=6, batch_norm=batch_norm)
-    variables = model.init(jax.random.key(1), image, train=False)
+    variables = jax.jit(lambda key: model.init(key, image, train=False))(jax.random.key(1))
     params = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf)), variables["params"])
     ops = torch.nn.functional
     x = torch.tensor(np.asarray(image)).permute(0, 3, 1, 2)
@@ -34,7 +34,7 @@ def test_equals_torch(batch_norm):
     x = x.permute(0, 2, 3, 1).flatten(1)
     x = ops.relu(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
     expected = x @ params["head"]["kernel"] + params["head"]["bias"]
-    logits, _ = model.apply(variables, image, train=True, mutable=["batch_stats"])
+    logits, _ = jax.jit(lambda v: model.apply(v, image, train=True, mutable=["batch_stats"]))(variables)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ from jaxdl.nn import Conv
 
 @pytest.mark.parametrize(
     ("kernel_size", "stride", "groups", "size"),
-    [(1, 1, 1, 6), (1, 2, 1, 7), (1, 1, 2, 6), (3, 1, 1, 6), (3, 2, 1, 7), (3, 2, 1, 8), (3, 1, 4, 5), (7, 2, 1, 9)],
+    [(1, 2, 1, 7), (1, 1, 2, 6), (3, 2, 1, 7), (3, 2, 1, 8), (3, 1, 4, 5), (7, 1, 1, 9)],
 )
 def test_equals_torch_with_symmetric_padding(kernel_size, stride, groups, size):
     torch = pytest.importorskip("torch")
@@ -25,7 +25,7 @@ def test_equals_torch_with_symmetric_padding(kernel_size, stride, groups, size):
     torch.sin(expected).sum().backward()
 
     np.testing.assert_allclose(conv.apply(variables, x), expected.detach().permute(0, 2, 3, 1), atol=1e-5)
-    gradients = jax.grad(lambda v, x: jnp.sum(jnp.sin(conv.apply(v, x))), (0, 1))(variables, x)
+    gradients = jax.jit(jax.grad(lambda v, x: jnp.sum(jnp.sin(conv.apply(v, x))), (0, 1)))(variables, x)
     np.testing.assert_allclose(gradients[0]["params"]["kernel"], weight.grad.permute(2, 3, 1, 0), atol=1e-4)
     np.testing.assert_allclose(gradients[1], image.grad.permute(0, 2, 3, 1), atol=1e-4)
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import flax.linen
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 from jaxdl.nn import Dense
 
 
-@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 3, 5), (2, 3, 4, 5), (0, 5)])
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4, 5), (0, 5)])
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_equals_flax_in_parameters_outputs_and_gradients(shape, use_bias):
     key, x = jax.random.key(0), jax.random.normal(jax.random.key(1), shape)
@@ -19,7 +21,7 @@ def test_equals_flax_in_parameters_outputs_and_gradients(shape, use_bias):
         return jnp.sum(jnp.sin(module.apply(variables, x)))
 
     np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-6)
-    gradients, expected = (jax.grad(loss, (1, 2))(module, variables, x) for module in (ours, theirs))
+    gradients, expected = (jax.jit(jax.grad(partial(loss, module), (0, 1)))(variables, x) for module in (ours, theirs))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradients, expected)
 
 
