@@ -1,8 +1,13 @@
 """What must be set before JAX starts."""
 
+import ctypes
 import logging
 import os
+import platform
 from pathlib import Path
+
+# glibc's mallopt parameters (malloc.h).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def use_cpu_devices(count: int | None) -> None:
@@ -28,3 +33,22 @@ def use_compile_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     logging.getLogger("absl").setLevel(logging.WARNING)
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep freed memory for the next step instead of giving it back; call it before JAX is imported.
+
+    XLA on CPU allocates its temporaries anew at every call. By default each of them is mapped, zeroed page by page by
+    the kernel, and unmapped again: for a small CNN that was 20,000 page faults and a third of the time of a step.
+    The price is that the process keeps its peak memory. A user's own MALLOC_* variables are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    libc = ctypes.CDLL(None)
+    for parameter, value in (
+        (_M_ARENA_MAX, 1),
+        (_M_MMAP_MAX, 0),
+        (_M_TRIM_THRESHOLD, 2**31 - 1),
+        (_M_TOP_PAD, 64 * 2**20),
+    ):
+        libc.mallopt(parameter, value)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdl.cli.environment import use_compile_cache, use_cpu_devices
+from jaxdl.cli.environment import keep_freed_memory, use_compile_cache, use_cpu_devices
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -21,6 +21,7 @@ FREE = (
 
 def run(options: argparse.Namespace) -> int:
     """Trains."""
+    keep_freed_memory()
     use_cpu_devices(options.cpu_devices)
     from jaxdl.train import Experiment, train
 

@@ -58,18 +58,18 @@ class ConfusionMatrix(struct.PyTreeNode):
     def of(
         cls, predictions_B: Array, labels: Array, mask_B: Array | None = None, *, num_classes: int
     ) -> "ConfusionMatrix":
-        """Counts the examples whose mask is not zero; one with a class id outside [0, C) is left out.
+        """Counts each example `mask_B` times, a whole number; one with a class id outside [0, C) is left out.
 
         >>> ConfusionMatrix.of(jnp.array([1, 1]), jnp.array([0, 1]), num_classes=2).compute().tolist()
         [[0, 1], [0, 1]]
         """
         predictions_B, labels_B = class_of(predictions_B), class_of(labels)
         counted_B = (labels_B >= 0) & (labels_B < num_classes) & (predictions_B >= 0) & (predictions_B < num_classes)
-        if mask_B is not None:
-            counted_B = counted_B & (jnp.asarray(mask_B) != 0)
+        times_B = jnp.ones((), jnp.int32) if mask_B is None else jnp.asarray(mask_B).astype(jnp.int32)
         # Cells outside are dropped; a negative index would wrap around.
         cell_B = jnp.where(counted_B, labels_B * num_classes + predictions_B, num_classes**2).ravel()
-        counts = jnp.zeros(num_classes**2, jnp.int32).at[cell_B].add(1, mode="drop")
+        times_B = jnp.broadcast_to(times_B, labels_B.shape).ravel()
+        counts = jnp.zeros(num_classes**2, jnp.int32).at[cell_B].add(times_B, mode="drop")
         return cls(counts=counts.reshape(num_classes, num_classes))
 
     def compute(self) -> jax.Array:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from jaxdl.data import Pipeline
 from jaxdl.learners import Augmentation, Learner, Precision, augmented, averaged, guarded, supervised
+from jaxdl.train.hooks import EarlyStopping, Plateau
 from jaxdl.train.loop import Hook
 
 Mode = Literal["max", "min"]
@@ -79,7 +80,7 @@ class Experiment:
       steps: How long to train; or
       epochs: how long to train, in passes over the training data.
       evals: Evaluations by name; `test` gives results such as `test/accuracy`.
-      seed: Of initialisation, data order and everything random.
+      seed: Of initialisation, data order and everything random; it takes the place of the pipelines' own seeds.
       augment: A function of (key, batch) that runs on the device before each step.
       precision: The dtypes of parameters, computation and outputs.
       microbatches: The parts that a batch is split into to save memory; the gradient is the same.
@@ -131,7 +132,8 @@ class Experiment:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("Give the length of training as either `steps` or `epochs`.")
         if self.total_steps < 1:
-            raise ValueError(f"Training must take at least one step, not {self.steps or self.epochs}.")
+            length = f"{self.epochs} epochs" if self.steps is None else f"{self.steps} steps"
+            raise ValueError(f"Training must take at least one step, not {length}.")
         if (self.learner is None) != (None not in (self.model, self.task, self.optimizer)):
             raise ValueError("Give either `model`, `task` and `optimizer`, or a whole `learner`.")
         if self.log_every < 1 or self.nonfinite_limit < 1:
@@ -140,8 +142,29 @@ class Experiment:
             raise ValueError(f"{self.microbatches} microbatches do not divide a batch of {self.train.batch_size}.")
         if self.steps_per_dispatch is not None and self.steps_per_dispatch < 1:
             raise ValueError(f"`steps_per_dispatch` must be at least 1, not {self.steps_per_dispatch}.")
-        if self.saving.best is not None and self.saving.best.split("/")[0] not in self.evals:
-            raise ValueError(f"saving.best is {self.saving.best!r}, but the evaluations are {sorted(self.evals)}.")
+        if self.train.batch_size > len(self.train.source):
+            raise ValueError(
+                f"A batch of {self.train.batch_size} is larger than the training data, {len(self.train.source)} "
+                "examples: choose a smaller train.batch_size."
+            )
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuses evaluations that the logs cannot name, and results of evaluations that are not there."""
+        for name in self.evals:
+            if name == "train" or "/" in name or not name:
+                raise ValueError(f"An evaluation cannot be called {name!r}: not 'train', and without '/'.")
+        for what, metric in self.watched().items():
+            if metric.split("/")[0] not in self.evals:
+                raise ValueError(f"{what} is {metric!r}, but the evaluations are {sorted(self.evals)}.")
+
+    def watched(self) -> dict[str, str]:
+        """The results, such as `test/loss`, that something waits for, by what waits."""
+        best = {} if self.saving.best is None else {"saving.best": self.saving.best}
+        hooks = enumerate(self.hooks)
+        return best | {
+            f"hooks.{i}.metric": hook.metric for i, hook in hooks if isinstance(hook, EarlyStopping | Plateau)
+        }
 
     @property
     def steps_per_epoch(self) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxdl.data import Pipeline, batches, prefetch
+from jaxdl.data.validation import non_finite
 from jaxdl.errors import DataError
 from jaxdl.parallel import batch_sharding, place, replicated
 from jaxdl.train.loop import chunks
@@ -35,25 +36,25 @@ class Feed:
 
     def batches(self, start: int, stop: int, intervals: Sequence[int]) -> Generator[tuple[int, Batch], None, None]:
         """Pairs (steps taken after it, batch), made ahead of time by a thread."""
+        host = self._host(start, stop)
         if self.size == 1:
-            host = self._host(start, stop)
             sharding = batch_sharding(self.mesh)
             yield from prefetch(lambda step: (step + 1, self._with_data(place(next(host), sharding))), start, stop)
         else:
             plan = list(chunks(start, stop, self.size, intervals))
-            yield from prefetch(lambda i: (sum(plan[i]), self._stacked(*plan[i])), 0, len(plan))
+            yield from prefetch(lambda i: (sum(plan[i]), self._stacked(host, *plan[i])), 0, len(plan))
 
     def _host(self, start: int, stop: int) -> Iterator[Mapping[str, np.ndarray]]:
         if self.data is None:
             return batches(self.pipeline, start, stop)
         return (self._rows(self.pipeline.indices(step)) for step in range(start, stop))
 
-    def _stacked(self, first: int, count: int) -> Batch:
+    def _stacked(self, host: Iterator[Mapping[str, np.ndarray]], first: int, count: int) -> Batch:
         """Batches of `count` steps, filled up to `size` with ones that will not be read."""
         if self.data is None:
-            hosts = [self.pipeline[first + i] for i in range(count)]
-            hosts += [hosts[-1]] * (self.size - count)
-            stacked = {name: np.stack([host[name] for host in hosts]) for name in hosts[0]}
+            parts = [next(host) for _ in range(count)]
+            parts += [parts[-1]] * (self.size - count)
+            stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
         else:
             flat = self._rows(self.pipeline.indices(first, count))
             fill = [(0, self.size - count), (0, 0)]
@@ -81,11 +82,13 @@ def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str
     """
     possible = hasattr(pipeline.source, "gather") and not pipeline.transforms
     possible = possible and pipeline.on_bad == "raise"
+    possible = possible and "mask" not in pipeline.source[0]  # A mask of the data's own must reach the batches.
     if choice is False or (choice is None and not possible):
         return None
     if not possible:
         raise ValueError(
-            "resident=True needs a source in memory (with `gather`), no host transforms, and on_bad='raise'."
+            "resident=True needs a source in memory (with `gather`, without `mask`), no host transforms, and "
+            "on_bad='raise'."
         )
     gather = pipeline.source.gather  # type: ignore[attr-defined]  # checked above; a source need not have it
     row = gather(np.arange(1))
@@ -104,9 +107,9 @@ def place_everywhere(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Mapping[st
 
 
 def _check(pipeline: Pipeline, whole: Mapping[str, np.ndarray]) -> None:
-    """Raises DataError where the task refuses an example; batches gathered on the device are not seen again."""
+    """Raises DataError where an example is not finite or the task refuses it; batches gathered on the device are not seen again."""
     mask = {"mask": np.ones(len(pipeline.source), np.float32)}
-    problems = pipeline.check({**mask, **whole}) if pipeline.check is not None else []
+    problems = non_finite(whole) or (pipeline.check({**mask, **whole}) if pipeline.check is not None else [])
     if problems:
         shown = "; ".join(f"{pipeline.describe(row)}: {reason}" for row, reason in problems[:5])
         raise DataError(f"{len(problems)} of {len(pipeline.source)} examples are bad: {shown}.")

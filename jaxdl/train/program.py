@@ -1,9 +1,11 @@
 """From an experiment to compiled functions, the state they need, and the batches they take."""
 
+import contextlib
 import dataclasses
+import linecache
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ from jax.sharding import Mesh
 
 from jaxdl import trees
 from jaxdl.data import Pipeline
+from jaxdl.errors import ConfigError, JaxdlError
 from jaxdl.learners import Learner, TrainState, checked, gathered, repeated, unguarded
 from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, shard
 from jaxdl.train.dispatch import steps_per_dispatch
@@ -49,13 +52,47 @@ class Program:
 
 
 def prepare(experiment: Experiment) -> Program:
-    """Compiles nothing yet, but checks the first batch, traces the model, and moves resident data to the devices."""
+    """Compiles nothing yet, but checks the first batch, traces the model, and moves resident data to the devices.
+
+    Raises:
+      ConfigError: the parts of the experiment do not fit together, or do not fit the devices.
+      DataError: the data is bad.
+    """
+    with _refusals():
+        return _prepare(experiment)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Makes a ConfigError of what jaxdl itself refuses; an error inside a model or task keeps its own class."""
+    try:
+        yield
+    except JaxdlError:
+        raise
+    except (TypeError, ValueError) as error:
+        if _raised_by_jaxdl(error):
+            raise ConfigError(str(error)) from error
+        raise
+
+
+def _raised_by_jaxdl(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    module, file = trace.tb_frame.f_globals["__name__"], trace.tb_frame.f_code.co_filename
+    return module.startswith("jaxdl.") and linecache.getline(file, trace.tb_lineno).lstrip().startswith("raise ")
+
+
+def _prepare(experiment: Experiment) -> Program:
     mesh = make_mesh(experiment.mesh)
     pipeline = _local(experiment, experiment.train, mesh, "train")
     sample = _global_shapes(pipeline[0], pipeline.batch_size)
     base = assemble(experiment)
     key = jax.random.key(experiment.seed)
     state = abstract_state(base, key, sample, mesh, experiment.rules)
+    _check_watched(experiment, base, state, sample)
     data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, experiment.resident)
     size = _size(experiment, base, state, sample, streamed=data is None)
     learner = _compiled(experiment, _taking(experiment, base, data, size), state, mesh, base, sample)
@@ -87,6 +124,19 @@ def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) ->
         shard=(jax.process_index(), jax.process_count()),
         check=pipeline.check or check,
     )
+
+
+def _check_watched(experiment: Experiment, learner: Learner, state: TrainState, sample: Batch) -> None:
+    """Raises ValueError where something waits for a result that no evaluation will give."""
+    if not (watched := experiment.watched()):
+        return
+    shapes = jax.eval_shape(learner.evaluate, state, sample)
+    values = {name: jax.eval_shape(lambda metric: metric.compute(), shape) for name, shape in shapes.items()}
+    there = sorted(name for name, value in values.items() if value.shape == ())
+    for what, metric in watched.items():
+        name = metric.partition("/")[2]
+        if name not in there:
+            raise ValueError(f"{what} is {metric!r}, but the results of an evaluation are {', '.join(there)}.")
 
 
 def _global_shapes(batch: Mapping[str, np.ndarray], rows: int) -> dict[str, jax.ShapeDtypeStruct]:

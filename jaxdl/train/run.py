@@ -18,7 +18,7 @@ from jaxdl.train.evaluation import evaluate, scalars
 from jaxdl.train.experiment import Experiment, Mode
 from jaxdl.train.folder import RunFolder, open_run
 from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
-from jaxdl.train.hooks.nonfinite import NON_FINITE, explain
+from jaxdl.train.hooks.nonfinite import explain, has_failed
 from jaxdl.train.hooks.preemption import INTERRUPTED
 from jaxdl.train.hooks.save import recall, remembered
 from jaxdl.train.loop import Hook, Moment, fit
@@ -77,22 +77,28 @@ def train(
         checkpoints = (
             stack.enter_context(_checkpoints(experiment, folder, force=force_lock)) if folder is not None else None
         )
-        if folder is not None:
+        restored = checkpoints.restore(program.state) if checkpoints is not None else None
+        if folder is not None:  # Only now: a config that does not fit the checkpoints must not replace theirs.
             folder.write({**record, "run.json": json.dumps(_facts(experiment, program), indent=1)})
-        return _run(experiment, program, checkpoints, reporter)
+        return _run(experiment, program, checkpoints, restored, reporter)
 
 
-def _run(experiment: Experiment, program: Program, checkpoints: Checkpoints | None, reporter: Reporter) -> Outcome:
+def _run(
+    experiment: Experiment,
+    program: Program,
+    checkpoints: Checkpoints | None,
+    restored: Restored | None,
+    reporter: Reporter,
+) -> Outcome:
     last = experiment.total_steps
-    log = Log(experiment.log_every, reporter.train_row)
-    nonfinite = StopNonFinite(experiment.nonfinite_limit)
-    memories: tuple[Hook, ...] = (log, *experiment.hooks, nonfinite)
-    restored = checkpoints.restore(program.state) if checkpoints is not None else None
+    log = Log(experiment.log_every, reporter.train_row, last=last)
+    memories: tuple[Hook, ...] = (log, *experiment.hooks)
     start, state, ended = _begin(program, restored, memories, reporter)
     reporter.begin(start)
     with StopOnSignal() as signals:
         save = _save(experiment, checkpoints, memories, log)
         judge = Evaluate(program.evals, last, reporter.eval_row, log.flush, log.skip_time)
+        nonfinite = StopNonFinite(experiment.nonfinite_limit)
         hooks = [log, judge, *experiment.hooks, reporter.moment, signals, *save, nonfinite]
         if start >= last or ended is not None:
             reporter.note(f"Nothing is left to train: {ended or f'step {start} of {last} is reached'}.")
@@ -102,7 +108,7 @@ def _run(experiment: Experiment, program: Program, checkpoints: Checkpoints | No
     log.flush()
     if checkpoints is not None:
         checkpoints.wait()
-    _raise_if_cut_short(moment, checkpoints)
+    _raise_if_cut_short(experiment, moment, checkpoints)
     return _finish(experiment, program, moment, checkpoints, reporter)
 
 
@@ -172,8 +178,8 @@ def _checkpoints(experiment: Experiment, folder: RunFolder, *, force: bool) -> C
     return Checkpoints(folder.checkpoints, keep=saving.keep, best=rank, force=force)
 
 
-def _raise_if_cut_short(moment: Moment, checkpoints: Checkpoints | None) -> None:
-    if moment.stop == NON_FINITE:
+def _raise_if_cut_short(experiment: Experiment, moment: Moment, checkpoints: Checkpoints | None) -> None:
+    if has_failed(moment.state, experiment.nonfinite_limit):
         raise NonFiniteError(explain(moment.state))
     if moment.stop == INTERRUPTED:
         saved = "" if checkpoints is None else f" and saved in {checkpoints.directory}; run the same command to go on"

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +61,7 @@ def run(learner, batches, seed=0):
 
 
 def test_one_step_equals_torch():
+    torch = pytest.importorskip("torch")
     batch = make_batch()
     learner = supervised(Net(), Task(), SGD)
     state = learner.init(jax.random.key(0), batch)

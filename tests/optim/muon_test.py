@@ -8,13 +8,12 @@ from optax import contrib
 from jaxdl import optim
 from jaxdl.optim.muon import orthogonalize
 
-torch = pytest.importorskip("torch")
-
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 STEPS = 20
 
 
 def run_torch(start, gradients, **settings):
+    torch = pytest.importorskip("torch")
     param = torch.tensor(np.swapaxes(start, 0, 1).copy(), requires_grad=True)  # torch has (out, in)
     optimizer = torch.optim.Muon([param], lr=0.02, **settings)
     for gradient in gradients:
@@ -37,6 +36,7 @@ def run_ours(optimizer, start, gradients):
 @pytest.mark.parametrize(("scaling", "adjust"), [("width", "original"), ("rms", "match_rms_adamw")])
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_equals_torch_at_equal_precision(shape, scaling, adjust, nesterov, monkeypatch):
+    torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor.clone())
     random = np.random.default_rng(0)
     start, gradients = random.standard_normal(shape), random.standard_normal((STEPS, *shape))

@@ -9,8 +9,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl import optim
 
-torch = pytest.importorskip("torch")
-
 PARAMS = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
 
 
@@ -27,6 +25,7 @@ PARAMS = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
     min_scale=st.sampled_from([0.0, 0.03]),
 )
 def test_equals_torch(values, factor, patience, threshold, threshold_mode, mode, cooldown, min_scale):
+    torch = pytest.importorskip("torch")
     common = {"factor": factor, "patience": patience, "threshold": threshold, "mode": mode, "cooldown": cooldown}
     state = optim.reduce_on_plateau(**common, threshold_mode=threshold_mode, min_scale=min_scale).init(PARAMS)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 
 from jaxdl import optim
 
-torch = pytest.importorskip("torch")
-schedulers = torch.optim.lr_scheduler
-
 STEPS = 40
 PEAK = 0.3
 BASE = {"peak": PEAK, "steps": STEPS}
 
 
 def of_torch(make, steps=STEPS + 10):
+    torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
-    scheduler = make(optimizer)
+    scheduler = make(torch.optim.lr_scheduler, optimizer)
     rates = []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -35,27 +33,27 @@ def of_ours(schedule, steps=STEPS + 10):
 CASES = {
     "multi_step": (
         optim.step_decay(peak=PEAK, boundaries=(7, 20, 30), factor=0.2),
-        lambda o: schedulers.MultiStepLR(o, [7, 20, 30], gamma=0.2),
+        lambda schedulers, o: schedulers.MultiStepLR(o, [7, 20, 30], gamma=0.2),
     ),
     "step": (
         optim.step_decay(peak=PEAK, boundaries=tuple(range(15, STEPS + 10, 15))),
-        lambda o: schedulers.StepLR(o, 15),
+        lambda schedulers, o: schedulers.StepLR(o, 15),
     ),
     "exponential": (
         optim.exponential(peak=PEAK, steps=STEPS + 10, end_fraction=0.9 ** (STEPS + 10)),
-        lambda o: schedulers.ExponentialLR(o, 0.9),
+        lambda schedulers, o: schedulers.ExponentialLR(o, 0.9),
     ),
     "linear": (
         optim.linear(**BASE, end_fraction=0.1),
-        lambda o: schedulers.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=STEPS),
+        lambda schedulers, o: schedulers.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=STEPS),
     ),
     "polynomial": (
         optim.polynomial(**BASE, power=1.7),
-        lambda o: schedulers.PolynomialLR(o, total_iters=STEPS, power=1.7),
+        lambda schedulers, o: schedulers.PolynomialLR(o, total_iters=STEPS, power=1.7),
     ),
     "constant_after_warmup": (
         optim.constant(peak=PEAK, warmup_steps=10, warmup_from=0.2),
-        lambda o: schedulers.LinearLR(o, start_factor=0.2, end_factor=1.0, total_iters=10),
+        lambda schedulers, o: schedulers.LinearLR(o, start_factor=0.2, end_factor=1.0, total_iters=10),
     ),
 }
 
@@ -68,7 +66,7 @@ def test_equals_torch(name):
 
 def test_cosine_equals_torch_to_its_end():
     """After T_max torch rises again; here the end is held."""
-    theirs = of_torch(lambda o: schedulers.CosineAnnealingLR(o, STEPS, eta_min=0.1 * PEAK), STEPS + 1)
+    theirs = of_torch(lambda schedulers, o: schedulers.CosineAnnealingLR(o, STEPS, eta_min=0.1 * PEAK), STEPS + 1)
     ours = of_ours(optim.cosine(**BASE, end_fraction=0.1), STEPS + 10)
     np.testing.assert_allclose(ours[: STEPS + 1], theirs, rtol=1e-12)
     np.testing.assert_allclose(ours[STEPS:], 0.1 * PEAK, rtol=1e-12)
@@ -79,7 +77,10 @@ def test_cosine_equals_torch_to_its_end():
 def test_one_cycle_equals_torch(shape, steps, rise):
     strategy = {"cosine": "cos", "linear": "linear"}[shape]
     theirs = of_torch(
-        lambda o: schedulers.OneCycleLR(o, PEAK, total_steps=steps, pct_start=rise, anneal_strategy=strategy), steps - 1
+        lambda schedulers, o: schedulers.OneCycleLR(
+            o, PEAK, total_steps=steps, pct_start=rise, anneal_strategy=strategy
+        ),
+        steps - 1,
     )
     ours = of_ours(optim.one_cycle(peak=PEAK, steps=steps, rise_fraction=rise, shape=shape), steps)
     np.testing.assert_allclose(ours[:-1], theirs, rtol=1e-9, atol=1e-13)

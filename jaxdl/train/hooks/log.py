@@ -25,6 +25,7 @@ class Log:
     Args:
       every: Steps in a window.
       write: Called with `(step, values)`; the speed of training is under names that begin with `time/`.
+      last: The number of steps of the whole training, after which a row is written too.
       clock: Seconds, of any origin.
     """
 
@@ -33,9 +34,10 @@ class Log:
         every: int,
         write: Callable[[int, dict[str, float]], None],
         *,
+        last: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.every, self._write, self._clock = every, write, clock
+        self.every, self._write, self._last_step, self._clock = every, write, last, clock
         self._window: Metrics | None = None
         self._saved: list[np.ndarray] | None = None
         self._waiting: deque[tuple[int, float, Metrics, Any]] = deque()
@@ -45,7 +47,7 @@ class Log:
         """Adds to the window, and writes windows whose values have arrived."""
         self._flush(newer_than=1)
         self._window = self._merged(moment.metrics)
-        if moment.step % self.every == 0 or moment.stop:
+        if moment.step % self.every == 0 or moment.step == self._last_step or moment.stop:
             self._waiting.append((moment.step, self._clock(), self._window, _rate(moment.state)))
             self._window = None
 
@@ -73,8 +75,9 @@ class Log:
 
     def _merged(self, metrics: Metrics) -> Metrics:
         if self._saved is not None:
-            self._window = jax.tree.unflatten(jax.tree.structure(metrics), self._saved)
-            self._saved = None
+            if [(x.shape, x.dtype) for x in self._saved] == [(x.shape, x.dtype) for x in jax.tree.leaves(metrics)]:
+                self._window = jax.tree.unflatten(jax.tree.structure(metrics), self._saved)
+            self._saved = None  # Where the metrics are no longer the same, the window begins here.
         return metrics if self._window is None else _add(self._window, metrics)
 
     def _flush(self, *, newer_than: int) -> None:

@@ -3,6 +3,7 @@
 from collections import deque
 
 import jax
+import jax.numpy as jnp
 
 from jaxdl.learners import TrainState
 from jaxdl.train.loop import Moment
@@ -11,6 +12,8 @@ from jaxdl.train.loop import Moment
 class StopNonFinite:
     """Stops once `limit` steps in a row were left out by `guarded`, looking `lag` calls back so as not to wait.
 
+    With several steps a call, the run that counts is the one that the call ended with.
+
     Args:
       limit: Steps in a row.
       lag: Calls of the learner's step whose outcome may still be on its way.
@@ -18,34 +21,25 @@ class StopNonFinite:
 
     def __init__(self, limit: int, *, lag: int = 2) -> None:
         self.limit, self.lag = limit, lag
-        self._waiting: deque[tuple[jax.Array, jax.Array]] = deque()
-        self._run = 0.0
+        self._waiting: deque[jax.Array] = deque()
 
     def __call__(self, moment: Moment) -> Moment | None:
-        """Counts the steps left out."""
-        if "skipped" not in moment.metrics:
+        """Looks at the count of a few calls ago."""
+        if "nonfinite" not in moment.state.extras:
             return None
-        skipped = moment.metrics["skipped"]
-        self._waiting.append((skipped.total, skipped.weight))
+        self._waiting.append(jnp.copy(moment.state.extras["nonfinite"]["run"]))  # The state itself is donated.
         if len(self._waiting) <= self.lag:
             return None
-        total, weight = (float(x) for x in self._waiting.popleft())
-        self._run = self._run + total if total == weight else total
-        return moment._replace(stop=NON_FINITE) if self._run >= self.limit else None
-
-    def state(self) -> dict[str, float]:
-        """What to save with a checkpoint: the calls still waiting are counted in."""
-        run = self._run
-        for total, weight in self._waiting:
-            run = run + float(total) if float(total) == float(weight) else float(total)
-        return {"run": run}
-
-    def restore(self, state: dict[str, float]) -> None:
-        """Goes on from what `state` returned."""
-        self._run = state["run"]
+        failed = int(self._waiting.popleft()) >= self.limit and has_failed(moment.state, self.limit)
+        return moment._replace(stop=NON_FINITE) if failed else None
 
 
 NON_FINITE = "the loss or gradient is not finite"
+
+
+def has_failed(state: TrainState, limit: int) -> bool:
+    """Whether a state comes at the end of at least `limit` steps in a row that were left out."""
+    return "nonfinite" in state.extras and int(state.extras["nonfinite"]["run"]) >= limit
 
 
 def explain(state: TrainState) -> str:

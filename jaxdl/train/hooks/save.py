@@ -37,14 +37,18 @@ class Save:
 
 def remembered(hooks: Sequence[Hook]) -> dict[str, Any]:
     """What the hooks want saved with a checkpoint, by their place and class."""
-    return {_name(i, hook): hook.state() for i, hook in enumerate(hooks) if hasattr(hook, "state")}
+    return {_name(i, hook): hook.state() for i, hook in enumerate(hooks) if _remembers(hook)}
 
 
 def recall(hooks: Sequence[Hook], memory: Mapping[str, Any]) -> None:
     """Gives hooks back what `remembered` collected; hooks that were not there then start afresh."""
     for i, hook in enumerate(hooks):
-        if hasattr(hook, "restore") and _name(i, hook) in memory:
+        if _remembers(hook) and _name(i, hook) in memory:
             hook.restore(memory[_name(i, hook)])
+
+
+def _remembers(hook: Any) -> bool:
+    return all(callable(getattr(hook, name, None)) for name in ("state", "restore"))
 
 
 def _name(place: int, hook: Hook) -> str:
