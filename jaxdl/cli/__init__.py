@@ -25,14 +25,19 @@ EXIT_CODES = """exit codes:
   66  a missing, corrupt or unfitting checkpoint
   70  the loss stayed NaN or infinite
   74  a run folder that cannot be written or is in use
-  75  interrupted and saved: run the same command again to go on"""
+  75  interrupted and saved: run the same command again to go on
+  130 interrupted with nothing to save"""
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    words, overrides = split_overrides(arguments)
     parser, verbs = _parser()
+    try:
+        words, overrides = split_overrides(arguments)
+    except ConfigError as error:
+        parser.error(str(error))
     options = parser.parse_args(words)
     if options.verb is None:
         parser.print_help()
@@ -47,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         print(f"jaxdl {options.verb}: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # Where training does not catch it: nothing has begun, or a second signal came.
+        print(f"jaxdl {options.verb}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -68,7 +76,7 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             overrides.append(word.removeprefix("--config."))
         else:
             value = next(rest, None)
-            if value is None:
+            if value is None or value.startswith("--"):
                 raise ConfigError(f"{word} needs a value: {word}=VALUE.")
             overrides.append(f"{word.removeprefix('--config.')}={value}")
     return words, overrides
@@ -104,22 +112,26 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force-lock", action="store_true", help="take a run folder over whose lock is not free")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument(
-        "--cpu-devices", type=int, metavar="N", help="pretend that the CPU is N devices, to try out a mesh"
+        "--cpu-devices", type=_positive, metavar="N", help="pretend that the CPU is N devices, to try out a mesh"
     )
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--split", metavar="NAME", help="evaluate only this one of the config's evals")
-    parser.add_argument("--replicates", type=int, default=200, metavar="N", help="bootstrap replicates (default 200)")
+    parser.add_argument(
+        "--replicates", type=_natural, default=200, metavar="N", help="bootstrap replicates (default 200)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     _add_model(parser)
-    parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show for each image (default 3)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="B", help="images a call (default 32)")
+    parser.add_argument(
+        "--top", type=_positive, default=3, metavar="K", help="classes to show for each image (default 3)"
+    )
+    parser.add_argument("--batch-size", type=_positive, default=32, metavar="B", help="images a call (default 32)")
     parser.add_argument(
         "--invert", action="store_true", help="swap dark and light first, as for dark ink and a model of light ink"
     )
@@ -161,6 +173,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow", action="append", default=[], metavar="PACKAGE", help="a package that the saved config may name"
     )
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return int(text)
 
 
 def _module(verb: str) -> str:

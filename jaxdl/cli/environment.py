@@ -4,6 +4,8 @@ import ctypes
 import logging
 import os
 import platform
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # glibc's mallopt parameters (malloc.h).
@@ -33,6 +35,12 @@ def use_compile_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     logging.getLogger("absl").setLevel(logging.WARNING)
+
+
+def import_from_here(allow: Sequence[str] | None = None) -> None:
+    """Makes modules of the working folder importable, as `python -m` does, if `allow` is None or names any."""
+    if (allow is None or allow) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def keep_freed_memory() -> None:

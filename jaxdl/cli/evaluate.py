@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import Any
 
-from jaxdl.cli.environment import use_compile_cache
+from jaxdl.cli.environment import import_from_here, use_compile_cache
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -17,6 +17,7 @@ def run(options: argparse.Namespace) -> int:
     from jaxdl import config as configs
     from jaxdl.inference import load
 
+    import_from_here(options.allow)
     loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
     config = configs.override(loaded.config, options.overrides, allow=tuple(options.allow))
     names = sorted(config["evals"]) if "evals" in config else []
@@ -53,10 +54,14 @@ def _measure(loaded: Any, pipeline: Any, replicates: int) -> dict[str, Any]:
 
 
 def _show(name: str, step: int, found: dict[str, Any], *, as_json: bool) -> None:
+    from jaxdl.train.writers import plain
+
     values = {key: value if isinstance(value, float) else value.tolist() for key, value in found["values"].items()}
     if as_json:
-        row = {"split": name, "step": step, "examples": found["examples"], **values, "intervals_95": found["intervals"]}
-        print(json.dumps(row))
+        numbers = {key: plain(value) for key, value in values.items()}
+        intervals = {key: plain(ends) for key, ends in found["intervals"].items()}
+        row = {"split": name, "step": step, "examples": found["examples"], **numbers, "intervals_95": intervals}
+        print(json.dumps(row, allow_nan=False))
         return
     print(f"{name}: {found['examples']:,} examples, parameters of step {step:,}")
     for key, value in sorted(values.items()):

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdl.cli.environment import keep_freed_memory, use_compile_cache, use_cpu_devices
+from jaxdl.cli.environment import import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -37,7 +36,9 @@ def run(options: argparse.Namespace) -> int:
     record = {
         "config.json": configs.to_json(config),
         "config.txt": configs.show(config) + "\n",
-        "provenance.json": json.dumps(provenance([str(d) for d in jax.devices()], config_path=options.config.split(":")[0]), indent=1),
+        "provenance.json": json.dumps(
+            provenance([str(d) for d in jax.devices()], config_path=options.config.split(":")[0]), indent=1
+        ),
     }
     outcome = train(experiment, options.workdir, record=record, quiet=options.quiet, force_lock=options.force_lock)
     if not options.quiet:
@@ -48,11 +49,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def resolve(options: argparse.Namespace, root: Callable[..., Any]) -> tuple[Any, tuple[str, ...] | None]:
-    """The checked config of the flags, and the packages that it may name: None, which is all, for the user's own file."""
+    """The checked config of the flags, and the packages that it may name: None, which is all, for a user's own file."""
     from jaxdl import config as configs
 
-    sys.path.insert(0, os.getcwd())  # As `python -m` does, so that a config can import its neighbours.
     allow = tuple(options.allow) if options.config.endswith(".json") else None
+    import_from_here(allow)
     config = configs.override(configs.load(options.config), options.overrides, allow=allow)
     configs.check(config, root, allow=allow)
     return config, allow

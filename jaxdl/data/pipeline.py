@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxdl.data import examples
-from jaxdl.data.permutation import permute
+from jaxdl.data.permutation import SHORT, permutation, permute
 from jaxdl.data.validation import Problems, non_finite
 from jaxdl.errors import DataError
 from jaxdl.types import Source
@@ -105,12 +105,18 @@ class Pipeline:
             return offsets
         distinct = sorted(set(epochs.reshape(-1).tolist()))
         if len(distinct) == 1:
-            return permute(offsets, size, (self.seed, distinct[0]))
+            return self._shuffled(offsets, distinct[0])
         result = np.empty_like(offsets)
         for epoch in distinct:
             here = epochs == epoch
-            result[here] = permute(offsets[here], size, (self.seed, epoch))
+            result[here] = self._shuffled(offsets[here], epoch)
         return result
+
+    def _shuffled(self, offsets: np.ndarray, epoch: int) -> np.ndarray:
+        size, key = len(self.source), (self.seed, epoch)
+        if size > SHORT:
+            return permute(offsets, size, key)
+        return permutation(size, key)[offsets].astype(np.int64)
 
     def describe(self, index: int) -> str:
         """The file or record behind an example, where the source knows it."""

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxdl.data.images import decode_image
-from jaxdl.errors import DataError
+from jaxdl.errors import ConfigError, DataError
 from jaxdl.inference.loaded import Loaded
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -46,8 +46,9 @@ def predict_images(
 
     Raises:
       DataError: there is no image, or a path does not exist. (A broken image gives a `Prediction` with `error`.)
+      ConfigError: the model does not take images.
     """
-    shape = tuple(loaded.facts["example"]["image"]["shape"])
+    shape = _shape(loaded)
     predict = jax.jit(lambda state, batch: loaded.task.decode(loaded.learner.predict(state, batch)))
     found = find_images(paths)
     for first in range(0, len(found), batch_size):
@@ -62,6 +63,17 @@ def predict_images(
             bad = not isinstance(image, np.ndarray)
             values = None if bad else {name: output[i] for name, output in outputs.items()}
             yield Prediction(file=str(file), values=values, error=str(image) if bad else None)
+
+
+def _shape(loaded: Loaded) -> tuple[int, ...]:
+    example = loaded.facts["example"]
+    if "image" not in example or len(example["image"]["shape"]) != 3 or not hasattr(loaded.task, "decode"):
+        known = ", ".join(f"{name} {tuple(fact['shape'])}" for name, fact in example.items() if name != "mask")
+        raise ConfigError(
+            "Labels for image files need a model of images (height, width, channels) and a task with `decode`; "
+            f"this one was trained by {type(loaded.task).__name__} on {known}."
+        )
+    return tuple(example["image"]["shape"])
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:

@@ -66,8 +66,6 @@ def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) ->
     """
     path = Path(path)
     config_text, facts, arrays, at = _read_folder(path, step) if path.is_dir() else _read_file(path)
-    if facts["format"] != FORMAT:
-        raise CheckpointError(f"{path} has format {facts['format']}; this version of jaxdl reads {FORMAT}.")
     config = configs.from_json(config_text)
     learner, task = _build(config, allow)
     state = TrainState(
@@ -78,9 +76,7 @@ def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) ->
         opt_state=(),
     )
     preprocess = _preprocess(config, tuple(allow))
-    return Loaded(
-        learner=learner, state=state, task=task, preprocess=preprocess, config=config, facts=facts, step=at
-    )
+    return Loaded(learner=learner, state=state, task=task, preprocess=preprocess, config=config, facts=facts, step=at)
 
 
 def _build(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
@@ -94,10 +90,12 @@ def _build(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
 
 
 def _preprocess(config: Any, allow: tuple[str, ...]) -> Sequence[Any]:
-    """The host transforms of the first evaluation, without the decoding."""
+    """The host transforms of the first evaluation, those of its source (`in_memory`) first, without the decoding."""
     evals = config["evals"] if "evals" in config else {}
     for name in evals:
-        transforms = configs.build(evals[name]["data"]["transforms"], allow=allow)
+        data = evals[name]["data"]
+        specs = [part["transforms"] for part in (data["source"], data) if "transforms" in part]
+        transforms = [transform for spec in specs for transform in configs.build(spec, allow=allow)]
         return tuple(transform for transform in transforms if type(transform).__name__ != "Decode")
     return ()
 
@@ -105,7 +103,7 @@ def _preprocess(config: Any, allow: tuple[str, ...]) -> Sequence[Any]:
 def _read_folder(path: Path, step: Choice) -> tuple[str, Mapping[str, Any], PyTree, int]:
     try:
         config_text = (path / "config.json").read_text()
-        facts = json.loads((path / "run.json").read_text())
+        facts = _facts(path, (path / "run.json").read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is no run folder: {error}.") from error
     found = restore_part(path / "checkpoints", _NEEDED, step=_choose(path, step, facts))
@@ -134,10 +132,19 @@ def _read_file(path: Path) -> tuple[str, Mapping[str, Any], PyTree, int]:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        config_text, facts, at = metadata["config"], json.loads(metadata["facts"]), int(metadata["step"])
+        config_text, facts, at = metadata["config"], _facts(path, metadata["facts"]), int(metadata["step"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is neither a run folder nor a model exported by jaxdl: {error!r}.") from error
     return config_text, facts, {"params": {}, "model_state": {}} | nest(arrays), at
+
+
+def _facts(path: Path, text: str) -> Mapping[str, Any]:
+    facts = json.loads(text)
+    if not isinstance(facts, dict) or "format" not in facts or facts["format"] != FORMAT:
+        raise CheckpointError(f"{path} was not written by a version of jaxdl that this one can read.")
+    if missing := sorted({"labels", "example", "averaged", "best", "mode"} - facts.keys()):
+        raise CheckpointError(f"What {path} says of its run lacks {', '.join(missing)}.")
+    return facts
 
 
 def flatten(tree: PyTree) -> dict[str, np.ndarray]:

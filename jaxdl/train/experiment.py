@@ -5,10 +5,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import jax
+
 from jaxdl.data import Pipeline
-from jaxdl.learners import Augmentation, Learner, Precision, augmented, averaged, guarded, supervised
+from jaxdl.learners import (
+    Augmentation,
+    Learner,
+    Precision,
+    TrainState,
+    augmented,
+    averaged,
+    guarded,
+    supervised,
+)
+from jaxdl.metrics import Mean
 from jaxdl.train.hooks import EarlyStopping, Plateau
 from jaxdl.train.loop import Hook
+from jaxdl.types import Batch, Metrics
 
 Mode = Literal["max", "min"]
 
@@ -71,7 +84,7 @@ class Experiment:
     """What to train, on what, how, and what to watch.
 
     Attributes:
-      train: The training data.
+      train: The training data. With `on_bad="skip"` the log counts what is left out, as `bad_examples`.
       model: A Linen module with `__call__(**inputs, train: bool)`.
       task: What the model's outputs mean: a `jaxdl.learners.Task`.
       optimizer: An Optax transformation.
@@ -202,4 +215,15 @@ def assemble(experiment: Experiment, guard: Callable[[Learner], Learner] = guard
         learner = averaged(learner, experiment.ema_decay)
     for wrap in experiment.wrappers:
         learner = wrap(learner)
-    return learner
+    return _counting_bad(learner, axis_name) if experiment.train.on_bad == "skip" else learner
+
+
+def _counting_bad(learner: Learner, axis_name: str | None) -> Learner:
+    """Adds the metric `bad_examples`, the share of examples that were left out because they are bad."""
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        state, metrics = learner.step(state, batch)
+        bad = Mean.of(batch["mask"] == 0)
+        return state, {**metrics, "bad_examples": bad if axis_name is None else jax.lax.psum(bad, axis_name)}
+
+    return learner._replace(step=step)

@@ -107,7 +107,7 @@ def place_everywhere(arrays: Mapping[str, np.ndarray], mesh: Mesh) -> Mapping[st
 
 
 def _check(pipeline: Pipeline, whole: Mapping[str, np.ndarray]) -> None:
-    """Raises DataError where an example is not finite or the task refuses it; batches gathered on the device are not seen again."""
+    """Raises DataError about examples that a streamed batch would refuse: on the device nothing sees them again."""
     mask = {"mask": np.ones(len(pipeline.source), np.float32)}
     problems = non_finite(whole) or (pipeline.check({**mask, **whole}) if pipeline.check is not None else [])
     if problems:

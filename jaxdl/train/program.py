@@ -17,12 +17,13 @@ from jaxdl import trees
 from jaxdl.data import Pipeline
 from jaxdl.errors import ConfigError, JaxdlError
 from jaxdl.learners import Learner, TrainState, checked, gathered, repeated, unguarded
+from jaxdl.optim import observe
 from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, shard
 from jaxdl.train.dispatch import steps_per_dispatch
 from jaxdl.train.evaluation import Pass
 from jaxdl.train.experiment import Experiment, assemble
 from jaxdl.train.feed import Feed, resident
-from jaxdl.train.hooks import Scheduled
+from jaxdl.train.hooks import Plateau, Scheduled
 from jaxdl.types import Batch, Key
 
 
@@ -92,7 +93,7 @@ def _prepare(experiment: Experiment) -> Program:
     base = assemble(experiment)
     key = jax.random.key(experiment.seed)
     state = abstract_state(base, key, sample, mesh, experiment.rules)
-    _check_watched(experiment, base, state, sample)
+    _check_watched(experiment, state, sample)
     data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, experiment.resident)
     size = _size(experiment, base, state, sample, streamed=data is None)
     learner = _compiled(experiment, _taking(experiment, base, data, size), state, mesh, base, sample)
@@ -126,10 +127,13 @@ def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) ->
     )
 
 
-def _check_watched(experiment: Experiment, learner: Learner, state: TrainState, sample: Batch) -> None:
+def _check_watched(experiment: Experiment, state: TrainState, sample: Batch) -> None:
     """Raises ValueError where something waits for a result that no evaluation will give."""
     if not (watched := experiment.watched()):
         return
+    if any(isinstance(hook, Plateau) for hook in experiment.hooks):
+        jax.eval_shape(lambda opt_state: observe(opt_state, 0.0), state.opt_state)
+    learner = assemble(dataclasses.replace(experiment, mapping="jit"))  # Without axes that only `pmap` names.
     shapes = jax.eval_shape(learner.evaluate, state, sample)
     values = {name: jax.eval_shape(lambda metric: metric.compute(), shape) for name, shape in shapes.items()}
     there = sorted(name for name, value in values.items() if value.shape == ())
@@ -140,7 +144,8 @@ def _check_watched(experiment: Experiment, learner: Learner, state: TrainState, 
 
 
 def _global_shapes(batch: Mapping[str, np.ndarray], rows: int) -> dict[str, jax.ShapeDtypeStruct]:
-    return {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+    canonical = jax.dtypes.canonicalize_dtype  # Without x64, JAX makes 32 bits of 64.
+    return {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), canonical(x.dtype)) for name, x in batch.items()}
 
 
 def _size(experiment: Experiment, learner: Learner, state: TrainState, sample: Batch, *, streamed: bool) -> int:

@@ -15,7 +15,7 @@ from jaxdl.train.folder import RunFolder
 from jaxdl.train.hardware import peak_flops
 from jaxdl.train.loop import Moment
 from jaxdl.train.progress import Progress, Speed, format_number
-from jaxdl.train.writers import JsonlWriter, TensorBoardWriter
+from jaxdl.train.writers import JsonlWriter, TensorBoardWriter, plain
 
 _SHOWN = ("loss", "accuracy")
 
@@ -98,8 +98,12 @@ class Reporter:
         if stopped is not None:
             self.note(f"Stopped: {stopped}.")
         if self._folder is not None:
-            summary: dict[str, Any] = {"step": step, "stopped": stopped, "results": dict(results)}
-            self._folder.write({"summary.json": json.dumps(summary, indent=1)})
+            summary: dict[str, Any] = {
+                "step": step,
+                "stopped": stopped,
+                "results": {name: plain(x) for name, x in results.items()},
+            }
+            self._folder.write({"summary.json": json.dumps(summary, indent=1, allow_nan=False)})
 
     def note(self, text: str) -> None:
         """Says something to a person."""

@@ -31,7 +31,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-      state: The state to use: the last one, or the best one after early stopping.
+      state: The state to use: the last one, or the best one where `EarlyStopping` restores it.
       step: The step of that state.
       results: What every evaluation gives for that state, such as `{"test/accuracy": 0.98}`.
       stopped: Why training ended before its last step, where it did.
@@ -189,10 +189,13 @@ def _raise_if_cut_short(experiment: Experiment, moment: Moment, checkpoints: Che
 def _finish(
     experiment: Experiment, program: Program, moment: Moment, checkpoints: Checkpoints | None, reporter: Reporter
 ) -> Outcome:
-    """Goes back to the best state after early stopping, and evaluates the state that the user gets."""
+    """Goes back to the best state where early stopping wants it, and evaluates the state that the user gets."""
     step, state, results = moment.step, moment.state, dict(moment.results)
-    if moment.stop is not None and _stopping(experiment) and checkpoints is not None and checkpoints.best_steps():
-        best = checkpoints.restore(program.state, step=checkpoints.best_steps()[0])
+    if _stopping(experiment) and checkpoints is None:
+        reporter.warn("Without a run folder there is no best state to restore; this is the last one.")
+    ranked = checkpoints.best_steps() if _stopping(experiment) and checkpoints is not None else []
+    if checkpoints is not None and ranked and ranked[0] != step:
+        best = checkpoints.restore(program.state, step=ranked[0])
         if best is not None:
             step, state, results = best.step, best.state, {}
             reporter.note(f"Restored the best state, of step {step}.")

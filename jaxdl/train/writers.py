@@ -55,7 +55,7 @@ class JsonlWriter:
         if taken:
             raise ValueError(f"Every row has {RESERVED} of its own, so no value can be called {taken[0]!r}.")
         row = {"step": int(step), "time": round(time.time(), 3), "kind": kind, **values}
-        line = json.dumps({name: _plain(value) for name, value in row.items()}, allow_nan=False).encode() + b"\n"
+        line = json.dumps({name: plain(value) for name, value in row.items()}, allow_nan=False).encode() + b"\n"
         try:
             written = self._file.write(line)
             if written != len(line):
@@ -155,7 +155,7 @@ class TensorBoardWriter:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
-        numbers = {name: _plain(value) for name, value in values.items()}
+        numbers = {name: plain(value) for name, value in values.items()}
         scalars = {name: _number(value) for name, value in numbers.items() if _is_number(_number(value))}
         summary = Summary(value=[Summary.Value(tag=f"{kind}/{name}", simple_value=x) for name, x in scalars.items()])
         self._write(Event(wall_time=time.time(), step=int(step), summary=summary))
@@ -221,12 +221,12 @@ class TensorBoardWriter:
         print(f"No more TensorBoard events in {self._directory}: {error}. Training goes on.", file=sys.stderr)
 
 
-def _plain(value: Any) -> Any:
-    """A value as strict JSON has it."""
+def plain(value: Any) -> Any:
+    """A value as strict JSON has it: numbers that are not finite are the strings "NaN", "Infinity" and "-Infinity"."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.data.permutation import permute
+from jaxdl.data.permutation import SHORT, permutation, permute
 
 
 def test_bijective_for_every_small_size():
@@ -90,3 +90,27 @@ def test_no_structure_between_neighbours(size):
 def test_refuses_what_is_out_of_range(positions, size):
     with pytest.raises(ValueError, match=str(size)):
         permute(np.array(positions), size, (0,))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100, 1797, 60_000])
+def test_a_stored_permutation_holds_every_place_once(size):
+    for epoch in range(3):
+        np.testing.assert_array_equal(np.sort(permutation(size, (5, epoch))), np.arange(size))
+
+
+def test_a_stored_permutation_does_not_change_between_versions():
+    assert permutation(10, (0, 0)).tolist() == [5, 7, 8, 0, 6, 2, 1, 3, 9, 4]
+    assert not permutation(10, (0, 0)).flags.writeable
+
+
+def test_stored_permutations_are_uniform():
+    counts = np.zeros((6, 6))
+    for epoch in range(6000):
+        counts[np.arange(6), permutation(6, (1, epoch))] += 1
+    assert ((counts - 1000) ** 2 / 1000).sum() < 60  # chi-square with 25 degrees of freedom: p < 1e-4
+
+
+@pytest.mark.parametrize("size", [0, SHORT + 1])
+def test_a_stored_permutation_has_bounds(size):
+    with pytest.raises(ValueError, match="between 1 and"):
+        permutation(size, (0,))

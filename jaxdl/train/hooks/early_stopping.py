@@ -14,7 +14,8 @@ class EarlyStopping:
       patience: The number of evaluations in a row without improvement after which training stops.
       min_delta: What counts as an improvement: more than this.
       mode: Whether larger or smaller is better.
-      restore_best: Whether the state at the end is that of the best evaluation; its checkpoint is then kept.
+      restore_best: Whether the state at the end is that of the best evaluation; its checkpoint is then kept. Where
+        the experiment's `saving.best` is set, that result decides which is the best.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxdl.checkpoint import Checkpoints
-from jaxdl.train.loop import Hook, Moment
+from jaxdl.train.loop import Moment
 
 
 class Save:
@@ -35,12 +35,12 @@ class Save:
             self._checkpoints.save(moment.step, moment.state, self._info(moment), metrics=dict(moment.results))
 
 
-def remembered(hooks: Sequence[Hook]) -> dict[str, Any]:
+def remembered(hooks: Sequence[Any]) -> dict[str, Any]:
     """What the hooks want saved with a checkpoint, by their place and class."""
     return {_name(i, hook): hook.state() for i, hook in enumerate(hooks) if _remembers(hook)}
 
 
-def recall(hooks: Sequence[Hook], memory: Mapping[str, Any]) -> None:
+def recall(hooks: Sequence[Any], memory: Mapping[str, Any]) -> None:
     """Gives hooks back what `remembered` collected; hooks that were not there then start afresh."""
     for i, hook in enumerate(hooks):
         if _remembers(hook) and _name(i, hook) in memory:
@@ -51,5 +51,5 @@ def _remembers(hook: Any) -> bool:
     return all(callable(getattr(hook, name, None)) for name in ("state", "restore"))
 
 
-def _name(place: int, hook: Hook) -> str:
+def _name(place: int, hook: Any) -> str:
     return f"{place}-{type(hook).__name__}"
