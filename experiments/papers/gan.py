@@ -24,6 +24,9 @@ from jaxdl.metrics import Mean
 from jaxdl.optim import adam, optimizer
 from jaxdl.train import Evaluation, Experiment, Saving
 
+SAMPLES = 0
+"""The seed of the latent vectors to evaluate with: one set, so evaluate on one batch."""
+
 
 class Generator(nn.Module):
     """Latent vectors (B, Z) to images (B, h, w, 1) in (0, 1)."""
@@ -78,7 +81,7 @@ class FrechetDistance(struct.PyTreeNode):
         """The squared distance, in units of squared pixel values."""
         (mean, cov), (other_mean, other_cov) = _moments(self.real), _moments(self.made)
         values, vectors = jnp.linalg.eigh(cov)
-        root = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+        root = (vectors * jnp.sqrt(jnp.maximum(values, 0))[None]) @ vectors.T
         cross = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(root @ other_cov @ root), 0))
         return jnp.sum((mean - other_mean) ** 2) + jnp.trace(cov + other_cov) - 2 * jnp.sum(cross)
 
@@ -157,7 +160,8 @@ def adversarial(
         return state, {name: Mean.of(value) for name, value in {**losses, "grad_norm": norm}.items()}
 
     def predict(state, batch):
-        return make(state.params["generator"], rng.stream(state.key, "samples"), batch)
+        # The same latent vectors every time, so that evaluations can be compared.
+        return make(state.params["generator"], jax.random.key(SAMPLES), batch)
 
     def evaluate(state, batch):
         real, made = _real(batch), predict(state, batch)

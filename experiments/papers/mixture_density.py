@@ -25,6 +25,7 @@ from jaxdl.data.validation import non_finite
 from jaxdl.metrics import Mean
 from jaxdl.optim import adam, cosine, optimizer
 from jaxdl.train import Evaluation, Experiment, Saving
+from jaxdl.types import Batch, Metrics, PyTree
 
 
 def inverse_sinusoid(*, size: int = 1000, seed: int = 0) -> ArraySource:
@@ -58,33 +59,33 @@ class MixtureDensityNetwork(nn.Module):
 class ConditionalDensity:
     """The density of `t` (B,) given `x` (B,), by its negative log-likelihood (equation 29)."""
 
-    def inputs(self, batch):
+    def inputs(self, batch: Batch) -> dict[str, jax.Array]:
         """What the model sees."""
         return {"x": batch["x"]}
 
-    def score(self, outputs, batch):
+    def score(self, outputs: PyTree, batch: Batch) -> tuple[Mean, Metrics]:
         """The negative log-likelihood in nats."""
         return Mean.of(negative_log_likelihood(outputs, batch["t"]), batch["mask"]), {}
 
-    def measure(self, outputs, batch):
+    def measure(self, outputs: PyTree, batch: Batch) -> Metrics:
         """The squared error of the conditional mean, and of the mean of the likeliest component."""
         answers = self.decode(outputs)
         errors = {name: jnp.square(answers[name] - batch["t"]) for name in ("mean", "mode")}
         return {f"mse_of_{name}": Mean.of(error, batch["mask"]) for name, error in errors.items()}
 
-    def decode(self, outputs):
+    def decode(self, outputs: PyTree) -> dict[str, jax.Array]:
         """The mean of the density and that of its likeliest component (sections 3 and 4), each (B,)."""
         share = nn.softmax(outputs["logits"])
         likeliest = jnp.argmax(outputs["logits"] - outputs["log_scale"], axis=-1)
         mode = jnp.take_along_axis(outputs["mean"], likeliest[:, None], axis=-1)[:, 0]
         return {"mean": jnp.sum(share * outputs["mean"], axis=-1), "mode": mode}
 
-    def check(self, batch):
+    def check(self, batch: Batch) -> list[tuple[int, str]]:
         """Rows that no density fits."""
         return non_finite({name: batch[name] for name in ("x", "t")})
 
 
-def negative_log_likelihood(outputs, t):
+def negative_log_likelihood(outputs: PyTree, t: jax.Array) -> jax.Array:
     """`-log p(t | x)` (B,) of the mixture, in a form that does not underflow."""
     scaled = (t[:, None] - outputs["mean"]) / jnp.exp(outputs["log_scale"])
     log_density = -0.5 * jnp.square(scaled) - outputs["log_scale"] - 0.5 * jnp.log(2 * jnp.pi)

@@ -32,7 +32,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def step_choice(text: str | None) -> int | str | None:
-    """The step that a flag names."""
+    """The step that a flag names.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    if text is not None and text not in ("best", "last") and not text.isdecimal():
+        raise ConfigError(f"--step must be 'best', 'last' or a number, not {text!r}.")
     return int(text) if text is not None and text.isdecimal() else text
 
 

@@ -90,8 +90,10 @@ def class_weight_of(labels: Array, class_weights: Sequence[float]) -> jax.Array:
 def _chosen(values_BC: jax.Array, labels_B: jax.Array) -> jax.Array:
     """The value of each row's class; NaN where the class does not exist."""
     valid_B = (labels_B >= 0) & (labels_B < values_BC.shape[-1])
-    safe_B = jnp.where(valid_B, labels_B, 0)
-    return jnp.where(valid_B, jnp.take_along_axis(values_BC, safe_B[..., None], axis=-1)[..., 0], jnp.nan)
+    classes_C = jnp.arange(values_BC.shape[-1], dtype=labels_B.dtype)
+    # A masked sum fuses with its neighbours; the gradient of a gather is a scatter, which is slow on CPU.
+    own_BC = labels_B[..., None] == classes_C.reshape((1,) * labels_B.ndim + (-1,))
+    return jnp.where(valid_B, jnp.sum(jnp.where(own_BC, values_BC, 0), axis=-1), jnp.nan)
 
 
 def _weights(weights: Sequence[float], shape: tuple[int, ...]) -> jax.Array:

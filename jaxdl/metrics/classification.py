@@ -42,8 +42,8 @@ def top_k_accuracy(logits_BC: Array, labels: Array, mask_B: Array | None = None,
         raise ValueError(f"k must be between 1 and the number of classes, {num_classes}, not {k}.")
     valid_B = (labels_B >= 0) & (labels_B < num_classes)
     safe_B1 = jnp.where(valid_B, labels_B, 0)[..., None]
-    own_B1 = jnp.take_along_axis(logits_BC, safe_B1, axis=-1)
     classes_C = jnp.arange(num_classes, dtype=jnp.int32).reshape((1,) * labels_B.ndim + (-1,))
+    own_B1 = jnp.sum(jnp.where(classes_C == safe_B1, logits_BC, 0), axis=-1, keepdims=True)
     # "not less or equal" counts a NaN on either side as a class that ranks higher.
     higher_BC = ~(logits_BC <= own_B1) | ((logits_BC == own_B1) & (classes_C < safe_B1))
     return Mean.of(valid_B & (jnp.sum(higher_BC, axis=-1) < k), mask_B)

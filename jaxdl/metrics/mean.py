@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxdl.types import Array, PyTree
@@ -29,9 +30,10 @@ class Mean(struct.PyTreeNode):
         weight = jnp.broadcast_to(weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim)), values.shape)
         return cls(total=jnp.sum(jnp.where(weight == 0, 0.0, values * weight)), weight=jnp.sum(weight))
 
-    def compute(self) -> jax.Array:
-        """The mean; NaN when nothing was counted."""
-        return jnp.where(self.weight == 0, jnp.nan, self.total / jnp.where(self.weight == 0, 1.0, self.weight))
+    def compute(self) -> Array:
+        """The mean; NaN when nothing was counted. Of NumPy sums it is a NumPy number, and no device is asked."""
+        xp = np if isinstance(self.total, np.ndarray | np.generic) else jnp
+        return xp.where(self.weight == 0, xp.nan, self.total / xp.where(self.weight == 0, 1.0, self.weight))
 
 
 def add(a: PyTree, b: PyTree) -> PyTree:

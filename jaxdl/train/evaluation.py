@@ -101,7 +101,7 @@ def resampled(learner: Learner, replicates: int) -> Learner:
         batch = dict(batch)
         number, mask = batch.pop("number"), batch["mask"]
         key = rng.stream(state.key, "bootstrap", number)
-        weights = jax.random.poisson(key, 1.0, (replicates, mask.shape[0])).astype(jnp.float32) * mask
+        weights = jax.random.poisson(key, 1.0, (replicates, mask.shape[0])).astype(jnp.float32) * mask[None]
         metrics = learner.evaluate(state, batch)
 
         def small(mask: jax.Array) -> PyTree:

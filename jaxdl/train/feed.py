@@ -1,7 +1,8 @@
 """Batches on their way to the device: streamed from the host, or gathered there from data that lives on the device."""
 
+import contextlib
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -36,37 +37,48 @@ class Feed:
 
     def batches(self, start: int, stop: int, intervals: Sequence[int]) -> Generator[tuple[int, Batch], None, None]:
         """Pairs (steps taken after it, batch), made ahead of time by a thread."""
-        host = self._host(start, stop)
-        if self.size == 1:
-            sharding = batch_sharding(self.mesh)
-            yield from prefetch(lambda step: (step + 1, self._with_data(place(next(host), sharding))), start, stop)
-        else:
-            plan = list(chunks(start, stop, self.size, intervals))
-            yield from prefetch(lambda i: (sum(plan[i]), self._stacked(host, *plan[i])), 0, len(plan))
+        plan = chunks(start, stop, self.size, intervals)
+        make = self._streamed(start, stop) if self.data is None else self._resident()
+        with contextlib.closing(prefetch(lambda _: _next(plan, make), 0)) as ahead:
+            for item in ahead:
+                if item is None:
+                    return
+                yield item
 
-    def _host(self, start: int, stop: int) -> Iterator[Mapping[str, np.ndarray]]:
-        if self.data is None:
-            return batches(self.pipeline, start, stop)
-        return (self._rows(self.pipeline.indices(step)) for step in range(start, stop))
+    def _streamed(self, start: int, stop: int) -> Callable[[int, int], Batch]:
+        """Makes the batch of a chunk from host batches, which must be asked for in order."""
+        host = batches(self.pipeline, start, stop)
+        sharding = batch_sharding(self.mesh, stacked=self.size > 1)
 
-    def _stacked(self, host: Iterator[Mapping[str, np.ndarray]], first: int, count: int) -> Batch:
-        """Batches of `count` steps, filled up to `size` with ones that will not be read."""
-        if self.data is None:
+        def make(first: int, count: int) -> Batch:
+            if self.size == 1:
+                return place(next(host), sharding)
             parts = [next(host) for _ in range(count)]
-            parts += [parts[-1]] * (self.size - count)
+            parts += [parts[-1]] * (self.size - count)  # Filled up with batches that will not be read.
             stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-        else:
-            flat = self._rows(self.pipeline.indices(first, count))
-            fill = [(0, self.size - count), (0, 0)]
-            stacked = {name: np.pad(x.reshape(count, -1), fill) for name, x in flat.items()}
-        rows = place(stacked, batch_sharding(self.mesh, stacked=True))
-        return self._with_data({**rows, "count": np.int32(count)})
+            return {**place(stacked, sharding), "count": np.int32(count)}
 
-    def _rows(self, indices: np.ndarray) -> Mapping[str, np.ndarray]:
-        return {"index": indices.astype(np.int32), "mask": np.ones(len(indices), np.float32)}
+        return make
 
-    def _with_data(self, batch: Batch) -> Batch:
-        return batch if self.data is None else {**batch, "data": self.data}
+    def _resident(self) -> Callable[[int, int], Batch]:
+        """Makes the batch of a chunk as the indices of its rows."""
+        sharding = batch_sharding(self.mesh, stacked=self.size > 1)
+        rows = len(self.pipeline.indices(0))
+        shape = (rows,) if self.size == 1 else (self.size, rows)
+        constant = {**place({"mask": np.ones(shape, np.float32)}, sharding), "data": self.data}
+
+        def make(first: int, count: int) -> Batch:
+            index = np.zeros((self.size, rows), np.int32)
+            index[:count] = self.pipeline.indices(first, count).reshape(count, rows)
+            placed = place({"index": index.reshape(shape)}, sharding)
+            return {**placed, **constant, **({"count": np.int32(count)} if self.size > 1 else {})}
+
+        return make
+
+
+def _next(plan: Iterator[tuple[int, int]], make: Callable[[int, int], Batch]) -> tuple[int, Batch] | None:
+    chunk = next(plan, None)
+    return None if chunk is None else (sum(chunk), make(*chunk))
 
 
 def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str, jax.Array] | None:

@@ -32,7 +32,7 @@ class Program:
     """What the loop runs.
 
     Attributes:
-      learner: Compiled for the mesh; `step` takes the batches of `feed`.
+      learner: Compiled for the mesh; `step` takes the batches of `feed`, `evaluate` and `predict` plain ones (B, ...).
       state: The shapes, dtypes and shardings of the state.
       key: The key that the state is initialised from.
       feed: Training batches.
@@ -178,7 +178,10 @@ def _compiled(
     def init(key: Key, shapes: Batch) -> TrainState:
         return base.init(key, {name: jnp.zeros(x.shape, x.dtype) for name, x in sample.items()})
 
-    compiled = pmapped(learner, mesh) if experiment.mapping == "pmap" else shard(learner, state, mesh)
+    if experiment.mapping == "pmap":
+        compiled = pmapped(learner, mesh)
+    else:
+        compiled = shard(base, state, mesh)._replace(step=shard(learner, state, mesh).step)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     initialise: Callable[[Key], TrainState] = jax.jit(lambda key: init(key, sample), out_shardings=shardings)
     return compiled._replace(init=lambda key, batch: initialise(key))

@@ -25,8 +25,8 @@ def moment(run):
 
 @pytest.mark.parametrize(
     ("runs", "stops_at"),
-    [([0] * 9, None), ([1, 2, 3, 4, 5, 6], 5), ([1, 2, 3, 0, 1, 2, 3, 0, 0], None), ([3, 4, 5], 3), ([1, 2, 3, 0, 0], None)],
-)  # fmt: skip
+    [([0] * 9, None), ([1, 2, 3, 4, 5, 6], 5), ([1, 2, 3, 0, 1, 2, 3, 0, 0], None), ([3, 4, 5], 3)],
+)
 def test_it_stops_when_the_run_is_long_enough_and_lasts(runs, stops_at):
     hook = StopNonFinite(3, lag=2)
     stopped = [number for number, run in enumerate(runs, start=1) if hook(moment(run))]
