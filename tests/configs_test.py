@@ -5,12 +5,14 @@ import gzip
 import math
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxdl import config
 from jaxdl.errors import ConfigError
-from jaxdl.train import Experiment, train
+from jaxdl.parallel import make_mesh
+from jaxdl.train import Experiment, program, train
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py"))
@@ -18,8 +20,9 @@ CLASSES = ("ant", "bee", "cat")
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch):
+def here_on_one_device(monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +119,7 @@ def test_the_depth_of_cifar10_is_its_argument():
     assert tree.model.depth == 56
     assert tree.train.source.source.path == "somewhere/train"
     assert tree.evals.test.data.source.source.path == "somewhere/test"
-    with pytest.raises(ConfigError, match=r"cifar10.py:21"):
+    with pytest.raises(ConfigError, match=r"depth must be 6 n [+] 2, such as 20, 32, 44, 56 or 110, not 21"):
         config.build(config.load("configs/vision/cifar10.py:21").model)
 
 
@@ -127,5 +130,5 @@ def test_image_folder_fits_itself_to_the_folder(folder):
     tree = config.override(config.load(f"configs/vision/image_folder.py:{folder}:64"), ["train.batch_size=8"])
     assert (tree.model.stem, tree.train.transforms[1].size, tree.steps) == ("cifar", 64, 270)
     assert tree.evals.val.data.batch_size == 8
-    with pytest.raises(ConfigError, match="The image folder .*nowhere/train cannot be read"):
+    with pytest.raises(ConfigError, match=r"The image folder .*nowhere/train cannot be read"):
         config.load("configs/vision/image_folder.py:nowhere")

@@ -11,7 +11,8 @@ import pytest
 
 from jaxdl import config
 from jaxdl.cli import main
-from jaxdl.train import Experiment, assemble, train
+from jaxdl.parallel import make_mesh
+from jaxdl.train import Experiment, assemble, program, train
 from jaxdl.train.writers import read_rows
 
 
@@ -22,8 +23,9 @@ def experiment(path, *overrides, **changes):
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch, request):
+def here_on_one_device(monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 def namespace(name):

@@ -27,6 +27,25 @@ def steps_per_dispatch(learner: Learner, state: TrainState, batch: Batch) -> int
     cpu = jax.default_backend() == "cpu"
     if cpu and "conv_general_dilated" in str(traced.jaxpr):
         return 1
-    costs = traced.lower().cost_analysis() or {}
-    flops = max(1.0, float(costs["flops"])) if "flops" in costs else math.inf
+    known = _flops(traced.lower())
+    flops = math.inf if known is None else max(1.0, known)
     return 2 ** int(math.log2(min(_MOST, max(1.0, (_FLOPS_CPU if cpu else _FLOPS_ACCELERATOR) / flops))))
+
+
+def step_flops(learner: Learner, state: TrainState, batch: Batch) -> float | None:
+    """The FLOPs of one step over the whole batch, on all devices together; None where they are not known.
+
+    They are counted before compilation: a compiled step tells those of one device, and of both its branches where
+    several steps are taken a call.
+
+    Args:
+      learner: Not compiled yet, without microbatches, whose loop counts once, and without rematerialisation.
+      state: Its state, or the shapes of it.
+      batch: One batch, or the shapes of it.
+    """
+    return _flops(jax.jit(learner.step).lower(state, batch))
+
+
+def _flops(lowered: jax.stages.Lowered) -> float | None:
+    costs = lowered.cost_analysis() or {}
+    return float(costs["flops"]) if "flops" in costs else None

@@ -102,17 +102,15 @@ def _prepare(experiment: Experiment) -> Program:
     return Program(learner=learner, state=state, key=key, feed=feed, evals=evals, sample=sample)
 
 
-def compile_step(program: Program, batch: Batch) -> tuple[Program, float, float | None]:
-    """Compiles the step ahead of its first call; returns the program, the seconds it took, and its FLOPs per step."""
+def compile_step(program: Program, batch: Batch) -> tuple[Program, float]:
+    """Compiles the step ahead of its first call; returns the program, and the seconds it took."""
     step = program.learner.step
     if not hasattr(step, "lower"):
-        return program, 0.0, None
+        return program, 0.0
     began = time.perf_counter()
     compiled = step.lower(program.state, batch).compile()
-    costs = compiled.cost_analysis() or {}
-    flops = float(costs["flops"]) if "flops" in costs else None
     learner = program.learner._replace(step=compiled)
-    return dataclasses.replace(program, learner=learner), time.perf_counter() - began, flops
+    return dataclasses.replace(program, learner=learner), time.perf_counter() - began
 
 
 def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) -> Pipeline:

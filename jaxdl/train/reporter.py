@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -63,11 +63,12 @@ class Reporter:
                 events = TensorBoardWriter(self._folder.path / "tensorboard", purge_step=start + 1 if start else None)
                 self._events = self._resources.enter_context(events)
 
-    def compiled(self, seconds: float, flops: float | None) -> None:
-        """Notes how long compilation took; `flops` of one step give the model FLOP/s utilisation."""
+    def compiled(self, seconds: float, flops: Callable[[], float | None]) -> None:
+        """Notes how long compilation took; `flops()` of one step give the model FLOP/s utilisation."""
         devices = jax.devices()
         peak = peak_flops(devices[0].device_kind, self._experiment.precision.compute)
-        self._flops, self._peak = flops, None if peak is None else peak * len(devices)
+        self._peak = None if peak is None else peak * len(devices)
+        self._flops = None if peak is None else flops()
         self.note(f"Compiled the step in {seconds:.1f} s, {time.perf_counter() - self._began:.1f} s after the start.")
 
     def train_row(self, step: int, values: Mapping[str, float]) -> None:

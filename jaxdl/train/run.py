@@ -14,8 +14,9 @@ import numpy as np
 from jaxdl.checkpoint import BestOf, Checkpoints, Restored
 from jaxdl.errors import NonFiniteError, Preempted
 from jaxdl.learners import TrainState
+from jaxdl.train.dispatch import step_flops
 from jaxdl.train.evaluation import evaluate, scalars
-from jaxdl.train.experiment import Experiment, Mode
+from jaxdl.train.experiment import Experiment, Mode, assemble
 from jaxdl.train.folder import RunFolder, open_run
 from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
 from jaxdl.train.hooks.nonfinite import explain, has_failed
@@ -131,8 +132,9 @@ def _fit(
     batches = program.feed.batches(start, experiment.total_steps, experiment.intervals())
     with contextlib.closing(batches):
         first = next(batches)
-        program, seconds, flops = compile_step(program, first[1])
-        reporter.compiled(seconds, flops)
+        program, seconds = compile_step(program, first[1])
+        plain = dataclasses.replace(experiment, microbatches=1, remat="none", mapping="jit")
+        reporter.compiled(seconds, lambda: step_flops(assemble(plain), program.state, program.sample))
         hooks[0].start(start)
         return program, fit(program.learner, _chain(first, batches), state, hooks=hooks)
 

@@ -59,7 +59,12 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+SLOW = ("plain", "augmented", "frozen")
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in VARIANTS]
+)
 def test_what_is_loaded_predicts_as_what_was_trained_and_so_does_its_export(tmp_path, variant):
     outcome = run(written(**VARIANTS[variant]), tmp_path / "run")
     loaded = load(tmp_path / "run")

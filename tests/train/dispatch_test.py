@@ -5,7 +5,9 @@ from jaxdl.learners import supervised
 from jaxdl.models import MLP, LeNet
 from jaxdl.optim import adam, optimizer
 from jaxdl.tasks import Classification
-from jaxdl.train.dispatch import steps_per_dispatch
+from jaxdl.train import assemble
+from jaxdl.train.dispatch import step_flops, steps_per_dispatch
+from jaxdl.train.program import prepare
 
 
 def best(model, rows=32):
@@ -34,15 +36,20 @@ def test_the_smaller_the_step_the_more_of_them_in_one_call():
 
 @pytest.mark.parametrize(("steps", "expected"), [(1, 1), (5, 4), (40, 32)])
 def test_a_short_run_takes_no_more_than_it_has(experiment, steps, expected):
-    from jaxdl.train.program import prepare
-
     program = prepare(experiment(steps=steps, steps_per_dispatch=None))
     assert program.feed.size == expected
 
 
 def test_a_convolution_is_dispatched_alone_in_training_too(experiment):
-    from jaxdl.train.program import prepare
-
     model = LeNet(num_classes=10, channels=(2,), dense_width=4)
     assert prepare(experiment(model=model, steps_per_dispatch=None)).feed.size == 1
     assert prepare(experiment(resident=False, steps_per_dispatch=None)).feed.size == 1
+
+
+def test_the_flops_of_a_step_are_those_of_the_whole_batch_once(experiment):
+    changed = experiment(model=MLP(num_classes=10, widths=(256,)), steps_per_dispatch=8)
+    program = prepare(changed)
+    forward = 2 * 64 * (64 * 256 + 256 * 10)
+    backward = forward + 2 * 64 * 256 * 10  # The images need no gradient.
+    found = step_flops(assemble(changed), program.state, program.sample)
+    assert forward + backward <= found <= 1.3 * (forward + backward)

@@ -82,13 +82,13 @@ def test_what_stays_bad_ends_the_run_and_names_the_step(experiment, tmp_path, si
     assert caught.value.exit_code == 70
 
 
-@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_bad_steps_at_the_very_end_are_not_overlooked(experiment, size):
     with pytest.raises(NonFiniteError, match="5 steps in a row, from step 36 on"):
         train(poisoned(experiment, bad_steps=range(36, 41), size=size, nonfinite_limit=5), quiet=True)
 
 
-@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_many_bad_steps_that_are_not_in_a_row_do_not_end_the_run(experiment, size):
     outcome = train(poisoned(experiment, bad_steps=range(1, 40, 2), size=size, nonfinite_limit=3), quiet=True)
     assert outcome.step == 40
