@@ -58,7 +58,12 @@ def one(workload: str, peer: str, seconds: float, cache: str) -> Mapping[str, fl
 def table(workload: str, found: Mapping[str, Mapping[str, float]]) -> str:
     """A Markdown table, with the speed of jaxdl as a multiple of each peer's."""
     own = found["jaxdl_train"]["steps_per_second"] if "jaxdl_train" in found else float("nan")
-    lines = [f"\n{workload}", "", "| | steps/s | jaxdl / this | first step, s | 100th step, s |", "|---|---|---|---|---|"]
+    lines = [
+        f"\n{workload}",
+        "",
+        "| | steps/s | jaxdl / this | first step, s | 100th step, s |",
+        "|---|---|---|---|---|",
+    ]
     for peer, row in found.items():
         cold = "cold" in peer
         speed = "" if cold else f"{row['steps_per_second']:,.1f}"

@@ -42,7 +42,8 @@ def draw(curves: dict[str, list[tuple[float, float]]], metric: str) -> str:
         return x, HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
     ]
     for i in range(6):
@@ -57,7 +58,9 @@ def draw(curves: dict[str, list[tuple[float, float]]], metric: str) -> str:
     for i, ((name, curve), colour) in enumerate(zip(curves.items(), COLOURS)):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in curve))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{WIDTH - RIGHT + 8}" y="{TOP + 16 * i}" fill="{colour}">{name} {curve[-1][1]:.4g}</text>')
+        parts.append(
+            f'<text x="{WIDTH - RIGHT + 8}" y="{TOP + 16 * i}" fill="{colour}">{name} {curve[-1][1]:.4g}</text>'
+        )
     return "\n".join([*parts, "</svg>"])
 
 

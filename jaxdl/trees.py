@@ -1,7 +1,7 @@
 """Names of the leaves of a pytree, and rules that choose a value by name."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,6 +33,31 @@ def map_named(fn: Callable[..., Any], tree: PyTree, *rest: PyTree) -> PyTree:
     {'a': {'b': 'a/b=1'}}
     """
     return jax.tree_util.tree_map_with_path(lambda path, *leaves: fn(name(path), *leaves), tree, *rest)
+
+
+def flatten(tree: PyTree) -> dict[str, Any]:
+    """The leaves of a tree by name, in the order of `jax.tree.leaves`; of nested dicts, the inverse of `nest`.
+
+    >>> flatten({"a": {"b": 1, "c": 2}})
+    {'a/b': 1, 'a/c': 2}
+    """
+    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts out of names joined by `/`.
+
+    >>> nest({"a/b": 1, "a/c": 2})
+    {'a': {'b': 1, 'c': 2}}
+    """
+    tree: dict[str, Any] = {}
+    for whole, value in flat.items():
+        *parents, last = whole.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree
 
 
 def count(tree: PyTree) -> int:

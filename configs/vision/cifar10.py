@@ -44,5 +44,5 @@ def get_config(arg="20"):
         augment=spec(compose, augmentations=(spec(RandomCrop, padding=4), spec(RandomFlip))),
         train=spec(Pipeline, source=source["train"], batch_size=128),
         evals={"test": spec(Evaluation, data=spec(Pipeline, source=source["test"], batch_size=500), every_epochs=5.0)},
-        saving=spec(Saving, every=2000, best="test/accuracy"),
+        saving=spec(Saving, every=2000, best="test/accuracy", mode="max"),
     )

@@ -31,6 +31,6 @@ def get_config():
         evals={
             "test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=250)
         },
-        saving=spec(Saving, every=500, best="test/accuracy"),
+        saving=spec(Saving, every=500, best="test/accuracy", mode="max"),
         ema_decay=0.99,
     )

@@ -29,5 +29,5 @@ def get_config():
         evals={
             "test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=1000)
         },
-        saving=spec(Saving, every=1000, best="test/accuracy"),
+        saving=spec(Saving, every=1000, best="test/accuracy", mode="max"),
     )

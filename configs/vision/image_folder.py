@@ -48,6 +48,6 @@ def get_config(arg):
         ),
         train=spec(Pipeline, source=source["train"], batch_size=batch_size, transforms=train_transforms),
         evals={"val": spec(Evaluation, data=val, every_epochs=1.0)},
-        saving=spec(Saving, best="val/accuracy"),
+        saving=spec(Saving, best="val/accuracy", mode="max"),
         ema_decay=0.999,
     )

@@ -49,5 +49,5 @@ def get_config(data_dir=None):
         mesh={"data": -1, "fsdp": 1},
         train=spec(Pipeline, source=source["train"], batch_size=BATCH, transforms=train_transforms),
         evals={"validation": spec(Evaluation, data=val, every_epochs=1.0)},
-        saving=spec(Saving, every=5000, best="validation/accuracy"),
+        saving=spec(Saving, every=5000, best="validation/accuracy", mode="max"),
     )

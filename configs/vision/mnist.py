@@ -30,6 +30,6 @@ def get_config(path="data/mnist"):
         augment=spec(RandomCrop, padding=2),
         train=spec(Pipeline, source=source["train"], batch_size=128),
         evals={"test": spec(Evaluation, data=spec(Pipeline, source=source["test"], batch_size=500), every_epochs=1.0)},
-        saving=spec(Saving, every=1000, best="test/accuracy"),
+        saving=spec(Saving, every=1000, best="test/accuracy", mode="max"),
         ema_decay=0.999,
     )

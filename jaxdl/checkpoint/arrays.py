@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.checkpoint.leaves import Stored, flatten, nest
+from jaxdl.checkpoint.leaves import Stored
+from jaxdl.trees import flatten, nest
 
 CHUNK_BYTES = 64 << 20  # chunks are compressed and read in parallel
 

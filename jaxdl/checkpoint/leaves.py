@@ -1,7 +1,7 @@
 """Between a tree of live arrays and named arrays of bytes: copying out, comparing, and putting back."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -98,27 +98,6 @@ def _wrap_key(data: jax.Array, like: Any) -> jax.Array:
 def key_shape(dtype: str) -> tuple[int, ...]:
     """The shape of the data of one random key; empty for other dtypes."""
     return KEY_SHAPES.get(dtype, ())
-
-
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested dict out of names with slashes.
-
-    >>> nest({"a/b": 1, "c": 2})
-    {'a': {'b': 1}, 'c': 2}
-    """
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        *parents, last = name.split("/")
-        inner = nested
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
-    return nested
-
-
-def flatten(nested: PyTree) -> dict[str, Any]:
-    """Leaves by name, the inverse of `nest`."""
-    return {trees.name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nested)}
 
 
 def _is_key(leaf: Any) -> bool:

@@ -81,7 +81,7 @@ def restore_part(directory: str | os.PathLike[str], part: str = "params", *, ste
         except Corrupt as problem:
             skipped.append(skip(path, manifest.step, str(problem), quarantine=False))
             continue
-        return restored(manifest, leaves.nest(values), skipped)
+        return restored(manifest, trees.nest(values), skipped)
     raise CheckpointError(f"There is no checkpoint in {path}. Train first, or give the run folder of a finished run.")
 
 

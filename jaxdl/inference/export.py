@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jaxdl import config as configs
+from jaxdl import trees
 from jaxdl.errors import WorkdirError
-from jaxdl.inference.loaded import Loaded, flatten
+from jaxdl.inference.loaded import Loaded
 
 _KEPT = ("model", "task", "learner", "precision", "evals")
 
@@ -27,7 +29,8 @@ def export(loaded: Loaded, path: str | Path) -> None:
         for name in set(kept) - set(_KEPT) - {"call"}:
             del kept[name]
     metadata = {"config": configs.to_json(kept), "facts": json.dumps(dict(loaded.facts)), "step": str(loaded.step)}
-    tensors = flatten({"params": loaded.state.params, "model_state": loaded.state.model_state})
+    state = {"params": loaded.state.params, "model_state": loaded.state.model_state}
+    tensors = {name: np.asarray(leaf) for name, leaf in trees.flatten(state).items()}
     try:
         save_file(tensors, str(path), metadata=metadata)
     except (OSError, SafetensorError) as error:

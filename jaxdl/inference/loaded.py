@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from safetensors import SafetensorError, safe_open
 
@@ -135,7 +134,7 @@ def _read_file(path: Path) -> tuple[str, Mapping[str, Any], PyTree, int]:
         config_text, facts, at = metadata["config"], _facts(path, metadata["facts"]), int(metadata["step"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is neither a run folder nor a model exported by jaxdl: {error!r}.") from error
-    return config_text, facts, {"params": {}, "model_state": {}} | nest(arrays), at
+    return config_text, facts, {"params": {}, "model_state": {}} | trees.nest(arrays), at
 
 
 def _facts(path: Path, text: str) -> Mapping[str, Any]:
@@ -145,24 +144,3 @@ def _facts(path: Path, text: str) -> Mapping[str, Any]:
     if missing := sorted({"labels", "example", "averaged", "best", "mode"} - facts.keys()):
         raise CheckpointError(f"What {path} says of its run lacks {', '.join(missing)}.")
     return facts
-
-
-def flatten(tree: PyTree) -> dict[str, np.ndarray]:
-    """A tree as a flat dict from leaf names to arrays."""
-    return dict(zip(trees.names(tree), (np.asarray(leaf) for leaf in jax.tree.leaves(tree)), strict=True))
-
-
-def nest(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dicts from a flat dict of names joined by `/`.
-
-    >>> nest({"a/b": 1, "a/c": 2})
-    {'a': {'b': 1, 'c': 2}}
-    """
-    tree: dict[str, Any] = {}
-    for name, value in arrays.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return tree

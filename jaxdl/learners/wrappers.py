@@ -123,9 +123,9 @@ def _counted(learner: Learner) -> Callable[[Key, Batch], TrainState]:
 
 
 def _finite(metrics: Metrics) -> jax.Array:
-    """Whether the summed loss and gradient norm are finite; infinities of both signs add to NaN."""
+    """Whether the summed loss and gradient norm are finite, where measured; opposite infinities add to NaN."""
     totals = [metrics[name].total for name in ("loss", "grad_norm") if name in metrics]
-    return jnp.all(jnp.isfinite(jnp.stack(totals)))
+    return jnp.all(jnp.isfinite(jnp.asarray(totals)))
 
 
 def _only(finite: jax.Array, metric: PyTree) -> PyTree:

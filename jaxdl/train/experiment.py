@@ -64,19 +64,21 @@ class Saving:
       keep: The number of newest checkpoints to keep.
       best: The result to keep the best checkpoints by, such as `"test/accuracy"`; each evaluation that gives it
         is then saved. `predict` and `evaluate` use the best by default.
-      mode: Whether the best is the largest or the smallest.
+      mode: Whether the best is the largest or the smallest; must be said where there is a `best`.
       keep_best: The number of best checkpoints to keep.
     """
 
     every: int = 1000
     keep: int = 2
     best: str | None = None
-    mode: Mode = "max"
+    mode: Mode | None = None
     keep_best: int = 1
 
     def __post_init__(self) -> None:
         if min(self.every, self.keep, self.keep_best) < 1:
             raise ValueError("`every`, `keep` and `keep_best` must be at least 1.")
+        if self.best is not None and self.mode not in ("max", "min"):
+            raise ValueError(f"Say what the best {self.best!r} is: mode='max' or mode='min', not {self.mode!r}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

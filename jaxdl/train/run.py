@@ -169,14 +169,15 @@ def _best(experiment: Experiment) -> str | None:
     return experiment.saving.best or (stopping.metric if stopping else None)
 
 
-def _mode(experiment: Experiment) -> Mode:
+def _mode(experiment: Experiment) -> Mode | None:
     stopping = _stopping(experiment)
     return stopping.mode if stopping and experiment.saving.best is None else experiment.saving.mode
 
 
 def _checkpoints(experiment: Experiment, folder: RunFolder, *, force: bool) -> Checkpoints:
     saving, best = experiment.saving, _best(experiment)
-    rank = None if best is None else BestOf(metric=best, mode=_mode(experiment), k=saving.keep_best)
+    mode = _mode(experiment)
+    rank = None if best is None or mode is None else BestOf(metric=best, mode=mode, k=saving.keep_best)
     return Checkpoints(folder.checkpoints, keep=saving.keep, best=rank, force=force)
 
 

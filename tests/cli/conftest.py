@@ -27,7 +27,7 @@ def get_config(width="32"):
             "test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=40),
             "train_set": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="train"), batch_size=240)),
         },
-        saving=spec(Saving, every=40, best="test/accuracy", keep=3),
+        saving=spec(Saving, every=40, best="test/accuracy", mode="max", keep=3),
     )
 """
 

@@ -259,3 +259,12 @@ def test_checking_once_a_call_leaves_out_the_same_steps_as_the_guard(poisoned):
     assert metrics["skipped"].total == len(poisoned)
     chex.assert_trees_all_close(found.replace(key=None), expected.replace(key=None), atol=1e-6)
     chex.assert_trees_all_close(metrics, expected_metrics, rtol=1e-5, atol=1e-6)
+
+
+def test_the_guard_lets_a_learner_without_a_loss_pass():
+    batch = make_batch()
+    learner = supervised(Net(), Task(), SGD)
+    silent = guarded(learner._replace(step=lambda state, batch: (learner.step(state, batch)[0], {})))
+    state, metrics = jax.jit(silent.step)(silent.init(jax.random.key(0), batch), batch)
+    assert metrics["skipped"].compute() == 0
+    assert int(state.step) == 1

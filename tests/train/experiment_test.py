@@ -25,8 +25,11 @@ from jaxdl.train.program import prepare
         ({"nonfinite_limit": 0}, "`nonfinite_limit`"),
         ({"microbatches": 3}, "3 microbatches do not divide a batch of 64"),
         ({"steps_per_dispatch": 0}, "`steps_per_dispatch` must be at least 1, not 0"),
-        ({"saving": Saving(best="val/accuracy")}, r"saving.best is 'val/accuracy', but the evaluations are \['test'\]"),
-        ({"hooks": (EarlyStopping("val/loss"),)}, r"hooks.0.metric is 'val/loss', but the evaluations are"),
+        (
+            {"saving": Saving(best="val/accuracy", mode="max")},
+            r"saving.best is 'val/accuracy', but the evaluations are \['test'\]",
+        ),
+        ({"hooks": (EarlyStopping("val/loss", mode="min"),)}, r"hooks.0.metric is 'val/loss', but the evaluations are"),
         ({"hooks": (print, Plateau("loss"))}, r"hooks.1.metric is 'loss', but the evaluations are"),
         ({"train": Pipeline(source=digits(split="test"), batch_size=368)}, "A batch of 368 is larger than .* 360 ex"),
     ],
@@ -55,6 +58,11 @@ def test_saving_needs_positive_numbers(settings):
         Saving(**settings)
 
 
+def test_the_best_needs_a_direction():
+    with pytest.raises(ValueError, match="mode='max' or mode='min', not None"):
+        Saving(best="test/loss")
+
+
 @pytest.mark.parametrize("settings", [{"every": 0}, {"every_epochs": 0.0}, {"every": 5, "every_epochs": 1.0}])
 def test_evaluations_need_one_positive_interval(experiment, settings):
     with pytest.raises(ValueError, match="every"):
@@ -78,9 +86,9 @@ def test_epochs_are_whole_steps(experiment):
         ({"rules": ((".*kernel", "fsdp"),)}, "No sharding rule matches"),
         ({"rules": ((".*", "model"),)}, "Unknown mesh axis 'model'"),
         ({"train": Pipeline(source=digits(split="train"), batch_size=60)}, "train: a batch of 60 does not split"),
-        ({"saving": Saving(best="test/acuracy")}, "saving.best is 'test/acuracy', but the results .* accuracy, cal"),
-        ({"hooks": (EarlyStopping("test/confusion"),)}, "hooks.0.metric is 'test/confusion', but the results"),
-        ({"hooks": (EarlyStopping("test/los"),), "mapping": "pmap"}, "hooks.0.metric is 'test/los', but the results"),
+        ({"saving": Saving(best="test/acuracy", mode="max")}, "saving.best is 'test/acuracy', but .* accuracy, cal"),
+        ({"hooks": (EarlyStopping("test/confusion", mode="min"),)}, "hooks.0.metric is 'test/confusion', but"),
+        ({"hooks": (EarlyStopping("test/los", mode="min"),), "mapping": "pmap"}, "hooks.0.metric is 'test/los', but"),
         ({"frozen": ("encoder/.*",)}, "encoder"),
         ({"optimizer": optimizer(rule=adam(), learning_rate=1e-3, weight_decay=(("nothing", 0.1),))}, "weight decay"),
         ({"ema_decay": 1.5}, "decay of the average must be in"),

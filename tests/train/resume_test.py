@@ -41,8 +41,8 @@ def get_config(size="1"):
         evals={
             "test": spec(Evaluation, data=spec(Pipeline, source=spec(digits, split="test"), batch_size=120), every=15)
         },
-        hooks=(spec(EarlyStopping, metric="test/loss", patience=50), spec(Plateau, metric="test/loss")),
-        saving=spec(Saving, every=10, best="test/accuracy"), tensorboard=False,
+        hooks=(spec(EarlyStopping, metric="test/loss", mode="min", patience=50), spec(Plateau, metric="test/loss")),
+        saving=spec(Saving, every=10, best="test/accuracy", mode="max"), tensorboard=False,
     )
 """
 

@@ -34,7 +34,9 @@ def assert_same_bits(one, other):
 @pytest.fixture(scope="module")
 def straight(experiment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
-    return folder, train(experiment(saving=Saving(every=10, keep=9, best="test/accuracy")), folder, quiet=True)
+    return folder, train(
+        experiment(saving=Saving(every=10, keep=9, best="test/accuracy", mode="max")), folder, quiet=True
+    )
 
 
 def test_the_run_folder_holds_what_it_should(straight):
@@ -271,7 +273,11 @@ class Linear(nn.Module):
 
 def test_a_model_a_task_and_an_optimizer_from_elsewhere(experiment, tmp_path):
     changed = experiment(
-        model=Linear(), task=Parity(), optimizer=optax.adam(1e-2), saving=Saving(best="test/right"), steps=60
+        model=Linear(),
+        task=Parity(),
+        optimizer=optax.adam(1e-2),
+        saving=Saving(best="test/right", mode="max"),
+        steps=60,
     )
     outcome = train(changed, tmp_path, quiet=True)
     assert outcome.results.keys() == {"test/loss", "test/right"}

@@ -11,9 +11,9 @@ class EarlyStopping:
 
     Args:
       metric: The result to watch, such as `"test/loss"`.
+      mode: Whether smaller or larger is better.
       patience: The number of evaluations in a row without improvement after which training stops.
       min_delta: What counts as an improvement: more than this.
-      mode: Whether larger or smaller is better.
       restore_best: Whether the state at the end is that of the best evaluation; its checkpoint is then kept. Where
         the experiment's `saving.best` is set, that result decides which is the best.
     """
@@ -22,9 +22,9 @@ class EarlyStopping:
         self,
         metric: str,
         *,
+        mode: Literal["min", "max"],
         patience: int = 5,
         min_delta: float = 0.0,
-        mode: Literal["min", "max"] = "min",
         restore_best: bool = True,
     ) -> None:
         if patience < 1 or min_delta < 0 or mode not in ("min", "max"):

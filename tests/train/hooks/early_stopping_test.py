@@ -38,11 +38,11 @@ def stops_after(hook, values):
     ],
 )
 def test_it_stops_after_patience_evaluations_without_improvement(settings, values, expected):
-    assert stops_after(EarlyStopping("test/loss", **settings), values) == expected
+    assert stops_after(EarlyStopping("test/loss", **{"mode": "min", **settings}), values) == expected
 
 
 def test_moments_without_the_metric_do_not_count():
-    hook = EarlyStopping("test/loss", patience=1)
+    hook = EarlyStopping("test/loss", mode="min", patience=1)
     assert stops_after(hook, [1.0]) is None
     for _ in range(5):
         assert hook(Moment(step=1, state=None, metrics={}, results={"other/loss": 9.0})) is None
@@ -52,14 +52,17 @@ def test_moments_without_the_metric_do_not_count():
 @pytest.mark.parametrize("settings", [{"patience": 0}, {"min_delta": -1.0}, {"mode": "maximum"}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match=r"patience \d"):
-        EarlyStopping("test/loss", **settings)
+        EarlyStopping("test/loss", **{"mode": "min", **settings})
 
 
 @pytest.mark.parametrize("values", [[3, 2, 2, 2, 2], [3, math.nan, math.nan, 2, 2, 2]])
 def test_what_it_remembers_is_all_that_it_needs(values):
-    whole = stops_after(EarlyStopping("test/loss", patience=3), values)
+    whole = stops_after(EarlyStopping("test/loss", mode="min", patience=3), values)
     for cut in range(len(values)):
-        first, second = EarlyStopping("test/loss", patience=3), EarlyStopping("test/loss", patience=3)
+        first, second = (
+            EarlyStopping("test/loss", mode="min", patience=3),
+            EarlyStopping("test/loss", mode="min", patience=3),
+        )
         if stops_after(first, values[:cut]) is None:
             second.restore(first.state())
             rest = stops_after(second, values[cut:])
