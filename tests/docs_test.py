@@ -100,6 +100,22 @@ def test_every_block_says_what_it_is(path):
     assert infos <= {"python", "python no-run", "sh", "text", "json"}
 
 
+def flags():
+    rows = re.findall(r"^\| `(--config\.[^`]+)` \|", (ROOT / "docs" / "configs.md").read_text(), re.MULTILINE)
+    return [row.replace("\\|", "|") for row in rows]
+
+
+@pytest.mark.parametrize("flag", flags())
+def test_each_form_of_a_flag_sets_something(flag, project):
+    _, settings = cli.split_overrides(shlex.split(flag))
+    assert len(settings) == 1
+    file = "imagenet_resnet50" if "transforms" in flag else "digits_cnn"
+    before = config.load(f"configs/vision/{file}.py")
+    after = config.override(before, settings)
+    config.check(after, Experiment)
+    assert config.diff(before, after)
+
+
 def test_the_help_names_every_verb():
     found = subprocess.run([sys.executable, "-m", "jaxdl", "--help"], capture_output=True, text=True, check=True)
     assert all(verb in found.stdout for verb in cli.VERBS)

@@ -3,7 +3,6 @@
 from collections import deque
 
 import jax
-import jax.numpy as jnp
 
 from jaxdl.learners import TrainState
 from jaxdl.train.loop import Moment
@@ -12,7 +11,7 @@ from jaxdl.train.loop import Moment
 class StopNonFinite:
     """Stops once `limit` steps in a row were left out by `guarded`, looking `lag` calls back so as not to wait.
 
-    With several steps a call, the run that counts is the one that the call ended with.
+    With several steps a call, the run that counts is the one that a call ended with.
 
     Args:
       limit: Steps in a row.
@@ -24,14 +23,14 @@ class StopNonFinite:
         self._waiting: deque[jax.Array] = deque()
 
     def __call__(self, moment: Moment) -> Moment | None:
-        """Looks at the count of a few calls ago."""
-        if "nonfinite" not in moment.state.extras:
+        """Looks whether steps were left out a few calls ago, and then at the count."""
+        if "skipped" not in moment.metrics:
             return None
-        self._waiting.append(jnp.copy(moment.state.extras["nonfinite"]["run"]))  # The state itself is donated.
-        if len(self._waiting) <= self.lag:
+        self._waiting.append(moment.metrics["skipped"].total)
+        if len(self._waiting) <= self.lag or not float(self._waiting.popleft()):
             return None
-        failed = int(self._waiting.popleft()) >= self.limit and has_failed(moment.state, self.limit)
-        return moment._replace(stop=NON_FINITE) if failed else None
+        # The state of this moment may still be on its way, so it is waited for only where steps were left out.
+        return moment._replace(stop=NON_FINITE) if has_failed(moment.state, self.limit) else None
 
 
 NON_FINITE = "the loss or gradient is not finite"

@@ -9,6 +9,7 @@ from jaxdl.data import Pipeline
 from jaxdl.data.sources import ArraySource
 from jaxdl.errors import NonFiniteError
 from jaxdl.learners import TrainState
+from jaxdl.metrics import Mean
 from jaxdl.train import Moment, Saving, train
 from jaxdl.train.hooks import StopNonFinite
 from jaxdl.train.hooks.nonfinite import has_failed
@@ -20,12 +21,12 @@ def moment(run):
         step=jnp.asarray(1), key=None, params={}, model_state={}, opt_state=(),
         extras={"nonfinite": {"run": jnp.asarray(run), "first": jnp.asarray(1)}},
     )  # fmt: skip
-    return Moment(step=1, state=state, metrics={})
+    return Moment(step=1, state=state, metrics={"skipped": Mean.of(run > 0)})
 
 
 @pytest.mark.parametrize(
     ("runs", "stops_at"),
-    [([0] * 9, None), ([1, 2, 3, 4, 5, 6], 5), ([1, 2, 3, 0, 1, 2, 3, 0, 0], None), ([3, 4, 5], 3)],
+    [([0] * 9, None), ([1, 2, 3, 4, 5, 6], 3), ([1, 2, 0, 1, 2, 0, 0], None), ([3, 4, 5], 3), ([3, 0, 0, 0], None)],
 )
 def test_it_stops_when_the_run_is_long_enough_and_lasts(runs, stops_at):
     hook = StopNonFinite(3, lag=2)
