@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         for name, value in sorted(outcome.results.items()):
             print(f"{name} {value:.4f}")
-        print(f"Predict with: jaxdl predict IMAGE --workdir {options.workdir}", file=sys.stderr)
+        if hasattr(experiment.task, "decode") and "image" in outcome.program.sample:
+            print(f"Predict with: jaxdl predict IMAGE --workdir {options.workdir}", file=sys.stderr)
     return 0
 
 

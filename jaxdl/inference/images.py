@@ -71,7 +71,8 @@ def _shape(loaded: Loaded) -> tuple[int, ...]:
         known = ", ".join(f"{name} {tuple(fact['shape'])}" for name, fact in example.items() if name != "mask")
         raise ConfigError(
             "Labels for image files need a model of images (height, width, channels) and a task with `decode`; "
-            f"this one was trained by {type(loaded.task).__name__} on {known}."
+            f"this one was trained {'without a task' if loaded.task is None else f'by {type(loaded.task).__name__}'} "
+            f"on {known}."
         )
     return tuple(example["image"]["shape"])
 

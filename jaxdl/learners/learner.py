@@ -34,7 +34,8 @@ class Learner(NamedTuple):
     Attributes:
       init: `(key, batch) -> state`; only the shapes and dtypes of the batch matter.
       step: `(state, batch) -> (state, metrics)`: one update.
-      evaluate: `(state, batch) -> metrics` without randomness.
+      evaluate: `(state, batch) -> metrics`; whatever it draws must not come from `state.key`, which a loaded model
+        does not have.
       predict: `(state, batch) -> outputs` of the model, leaves (B, ...).
     """
 

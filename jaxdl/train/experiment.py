@@ -90,7 +90,8 @@ class Experiment:
       model: A Linen module with `__call__(**inputs, train: bool)`.
       task: What the model's outputs mean: a `jaxdl.learners.Task`.
       optimizer: An Optax transformation.
-      learner: A whole algorithm, instead of `model`, `task` and `optimizer` under `supervised`.
+      learner: A whole algorithm, instead of `model` and `optimizer` under `supervised`; `task` may say how to check
+        examples and decode predictions.
       wrappers: Functions from learner to learner, applied last.
       steps: How long to train; or
       epochs: how long to train, in passes over the training data.
@@ -98,7 +99,8 @@ class Experiment:
       seed: Of initialisation, data order and everything random; it takes the place of the pipelines' own seeds.
       augment: A function of (key, batch) that runs on the device before each step.
       precision: The dtypes of parameters, computation and outputs.
-      microbatches: The parts that a batch is split into to save memory; the gradient is the same.
+      microbatches: The parts that a batch is split into to save memory. The gradient is the same but for what looks
+        at a part as a whole or draws for it: batch normalisation and dropout.
       frozen: Regexes over the names of parameters that stay as they are.
       remat: What the backward pass computes again to save memory.
       ema_decay: Of an exponential moving average of the parameters to evaluate and predict with.
@@ -149,8 +151,7 @@ class Experiment:
         if self.total_steps < 1:
             length = f"{self.epochs} epochs" if self.steps is None else f"{self.steps} steps"
             raise ValueError(f"Training must take at least one step, not {length}.")
-        if (self.learner is None) != (None not in (self.model, self.task, self.optimizer)):
-            raise ValueError("Give either `model`, `task` and `optimizer`, or a whole `learner`.")
+        self._check_algorithm()
         if self.log_every < 1 or self.nonfinite_limit < 1:
             raise ValueError("`log_every` and `nonfinite_limit` must be at least 1.")
         if self.train.batch_size % self.microbatches:
@@ -163,6 +164,18 @@ class Experiment:
                 "examples: choose a smaller train.batch_size."
             )
         self._check_names()
+
+    def _check_algorithm(self) -> None:
+        """Refuses half an algorithm, and settings that a whole `learner` would not read."""
+        if self.learner is None:
+            if None in (self.model, self.task, self.optimizer):
+                raise ValueError("Give either `model`, `task` and `optimizer`, or a whole `learner`.")
+            return
+        of_supervised = ("model", "optimizer", "frozen", "microbatches", "precision", "remat")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        unread = [name for name in of_supervised if getattr(self, name) != defaults[name]]
+        if unread:
+            raise ValueError(f"A whole `learner` does not read {', '.join(unread)}: build them into the learner.")
 
     def _check_names(self) -> None:
         """Refuses evaluations that the logs cannot name, and results of evaluations that are not there."""

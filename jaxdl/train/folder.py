@@ -76,8 +76,9 @@ def open_run(path: str | Path, *, force: bool = False) -> Iterator[RunFolder]:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+    temporary = path.with_name(f".{path.name}.tmp")  # The folder is this run's alone.
+    with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(file.name, path)
+    os.replace(temporary, path)

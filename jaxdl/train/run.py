@@ -203,7 +203,7 @@ def _finish(
             step, state, results = best.step, best.state, {}
             reporter.note(f"Restored the best state, of step {step}.")
     for one in program.evals:
-        if not any(name.startswith(f"{one.name}/") for name in results):
+        if one.at_end and not any(name.startswith(f"{one.name}/") for name in results):
             values = scalars(evaluate(one.learner, state, one.batches))
             results |= {f"{one.name}/{metric}": value for metric, value in values.items()}
     reporter.end(step, results, moment.stop)

@@ -54,94 +54,92 @@ def config(tmp_path_factory):
     return path
 
 
-def start(config, workdir, size=1):
-    command = [sys.executable, "-m", "jaxdl", "train", f"--config={config}:{size}", f"--workdir={workdir}", "--quiet"]
+def start(config, workdir, size=1, steps=60):
+    flags = [f"--config={config}:{size}", f"--config.steps={steps}", f"--workdir={workdir}", "--quiet"]
     cache = Path(config).parent / "cache"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-m", "jaxdl", "train", *flags]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def final(workdir):
+def finish(config, workdir, **settings):
+    process = start(config, workdir, **settings)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def final(workdir, steps=60):
     """Every leaf of the last state as bytes, and the log without its times."""
-    state = restore_part(workdir / "checkpoints", ".*", step=60).state
+    state = restore_part(workdir / "checkpoints", ".*", step=steps).state
     leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
     rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in read_rows(workdir / "metrics.jsonl")]
+    assert len({(row["step"], row["kind"]) for row in rows}) == len(rows)
     return leaves, rows
+
+
+def wait_for_rows(workdir, process, began, number, seconds=120):
+    """Waits until this process, not one before it, has written so many training rows."""
+    path, deadline = workdir / "metrics.jsonl", time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        rows = read_rows(path) if path.exists() else []
+        if sum(row["kind"] == "train" and row["time"] >= began for row in rows) >= number:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the run ended or stood still before it wrote {number} rows: {process.communicate(timeout=60)[1]}")
+
+
+def kill_and_finish(config, workdir, kills, seed, **settings):
+    """Kills runs at random moments after they have begun to train, then lets one end."""
+    generator = random.Random(seed)
+    for _ in range(kills):
+        began = time.time() - 0.001  # Rows round their time to milliseconds.
+        process = start(config, workdir, **settings)
+        wait_for_rows(workdir, process, began, generator.choice([1, 1, 2]))
+        time.sleep(generator.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
+    finish(config, workdir, **settings)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("straight")
-    process = start(config, workdir)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    finish(config, workdir)
     return final(workdir)
 
 
-def wait_for(condition, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-
-
-def reached(workdir, step):
-    path = workdir / "metrics.jsonl"
-    return lambda: path.exists() and any(row["step"] >= step for row in read_rows(path))
-
-
-def kill_and_finish(config, workdir, kills, number, seed, size=1):
-    generator = random.Random(seed)
-    codes = []
-    for _ in range(kills):
-        process = start(config, workdir, size)
-        wait_for(reached(workdir, generator.choice([7, 14, 21, 35, 49])), process)
-        time.sleep(generator.uniform(0, 0.1))
-        process.send_signal(number)
-        process.communicate(timeout=120)
-        codes.append(process.returncode)
-    process = start(config, workdir, size)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return codes
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_runs_end_with_the_same_bits_and_log(config, tmp_path, uninterrupted, kills):
-    kill_and_finish(config, tmp_path, kills, signal.SIGKILL, seed=kills)
+def test_killed_runs_end_with_the_same_bits_and_log(config, tmp_path, uninterrupted):
+    kill_and_finish(config, tmp_path, 2, seed=2)
     leaves, rows = final(tmp_path)
     assert rows == uninterrupted[1]
     assert leaves == uninterrupted[0]
-    steps = [(row["step"], row["kind"]) for row in rows]
-    assert len(steps) == len(set(steps))
     assert not list((tmp_path / "checkpoints").glob("tmp-*"))
 
 
 def test_sigterm_saves_at_once_and_exits_with_its_code(config, tmp_path, uninterrupted):
+    began = time.time() - 0.001
     process = start(config, tmp_path)
-    wait_for(reached(tmp_path, 21), process)
+    wait_for_rows(tmp_path, process, began, 2)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
-    if process.returncode == 0:
-        pytest.fail("the run ended before the signal came")
     assert process.returncode == Preempted.exit_code == 75, errors
     assert "run the same command to go on" in errors
     rows = read_rows(tmp_path / "metrics.jsonl")
     newest = max(int(path.name) for path in (tmp_path / "checkpoints").glob("0*"))
-    assert newest >= max(row["step"] for row in rows) >= 21
-    process = start(config, tmp_path)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    assert newest >= max(row["step"] for row in rows) >= 14
+    finish(config, tmp_path)
     assert final(tmp_path) == uninterrupted
 
 
 @pytest.mark.slow
-def test_many_steps_a_dispatch_resume_with_the_same_bits(config, tmp_path, tmp_path_factory):
-    straight = tmp_path_factory.mktemp("straight8")
-    process = start(config, straight, size=8)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    kill_and_finish(config, tmp_path, 5, signal.SIGKILL, seed=1, size=8)
-    assert final(tmp_path) == final(straight)
+@pytest.mark.parametrize(("size", "kills"), [(1, 20), (8, 10)])
+def test_many_kills_leave_the_same_bits_and_log(config, tmp_path, tmp_path_factory, size, kills):
+    straight = tmp_path_factory.mktemp(f"straight{size}")
+    settings = {"size": size, "steps": 400}
+    finish(config, straight, **settings)
+    kill_and_finish(config, tmp_path, kills, seed=kills, **settings)
+    assert final(tmp_path, 400) == final(straight, 400)
 
 
 def test_a_changed_config_is_refused_and_a_longer_one_goes_on(config, tmp_path):

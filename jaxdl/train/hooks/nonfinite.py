@@ -46,7 +46,7 @@ def explain(state: TrainState) -> str:
     run, first = (int(state.extras["nonfinite"][name]) for name in ("run", "first"))
     return (
         f"The loss or gradient has been NaN or infinite in {run} steps in a row, from step {first} on. Those steps "
-        "were left out, so the parameters and the last checkpoint are sound. "
-        "Lower the learning rate, clip the gradient "
-        "(optimizer.clip_norm), or look at the data of that step."
+        "were left out, so the parameters are those of the last finite step; a checkpoint of well before it may be the "
+        "better start. Lower the learning rate, clip the gradient (optimizer.clip_norm), or look at the data of that "
+        "step."
     )
