@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jaxdl.errors import ConfigError
 from jaxdl.types import PyTree
 
 Rules = Sequence[tuple[str, Any]]
@@ -89,13 +90,13 @@ def assign(rules: Rules, tree: PyTree, *, what: str) -> PyTree:
       what: What the rules choose, for the message, such as `"weight decay"`.
 
     Raises:
-      ValueError: a leaf is matched by no rule; or a rule matches no leaf at all.
+      ConfigError: a leaf is matched by no rule; or a rule matches no leaf at all.
     """
     leaf_names = names(tree)
     missing = [n for n in leaf_names if not any(re.fullmatch(pattern, n) for pattern, _ in rules)]
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise ValueError(
+        raise ConfigError(
             f"No {what} rule matches {shown}. The rules are {[pattern for pattern, _ in rules]}; "
             "end them with ('.*', value) to cover the rest."
         )
@@ -103,7 +104,7 @@ def assign(rules: Rules, tree: PyTree, *, what: str) -> PyTree:
         pattern for pattern, _ in rules if pattern != ".*" and not any(re.fullmatch(pattern, n) for n in leaf_names)
     ]
     if unused:
-        raise ValueError(
+        raise ConfigError(
             f"{what.capitalize()} rules {unused} match no parameter. There are: {', '.join(leaf_names[:20])}."
         )
     return map_named(lambda n, _: match(rules, n), tree)

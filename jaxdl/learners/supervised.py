@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import rng
+from jaxdl.errors import ConfigError
 from jaxdl.learners.learner import Learner, TrainState
 from jaxdl.learners.precision import Precision, cast
 from jaxdl.metrics import Mean, add
@@ -67,7 +68,7 @@ def supervised(
       axis_name: The mapped axis to sum gradients over when the step runs under `pmap` or `shard_map`.
     """
     if microbatches < 1:
-        raise ValueError(f"microbatches must be at least 1, not {microbatches}.")
+        raise ConfigError(f"microbatches must be at least 1, not {microbatches}.")
     optimizer = optax.with_extra_args_support(optimizer)
     apply = _apply(model, task, precision)
     forward = apply if remat == "none" else jax.checkpoint(apply, policy=_REMAT_POLICIES[remat], static_argnums=(3,))
@@ -179,5 +180,5 @@ def _split(batch: Batch, parts: int) -> Batch:
     """Splits arrays (B, ...) into (parts, B / parts, ...) by stride, so that rows stay on their device."""
     size = len(next(iter(batch.values())))
     if size % parts:
-        raise ValueError(f"A batch of {size} cannot be split into {parts} microbatches: choose a divisor of {size}.")
+        raise ConfigError(f"A batch of {size} cannot be split into {parts} microbatches: choose a divisor of {size}.")
     return {name: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import rng
+from jaxdl.errors import ConfigError
 from jaxdl.learners.learner import Learner, TrainState
 from jaxdl.metrics import Mean, add
 from jaxdl.types import Batch, Key, Metrics, PyTree
@@ -30,10 +31,10 @@ def averaged(learner: Learner, decay: float) -> Learner:
     not those of the initial parameters.
 
     Raises:
-      ValueError: `decay` is not in [0, 1).
+      ConfigError: `decay` is not in [0, 1).
     """
     if not 0 <= decay < 1:
-        raise ValueError(f"The decay of the average must be in [0, 1), not {decay}.")
+        raise ConfigError(f"The decay of the average must be in [0, 1), not {decay}.")
 
     def init(key: Key, batch: Batch) -> TrainState:
         state = learner.init(key, batch)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxdl.errors import ConfigError
 from jaxdl.trees import names
 from jaxdl.types import PyTree
 
@@ -23,19 +24,19 @@ def partition(params: Mapping[str, Any], frozen: Sequence[str]) -> tuple[dict[st
       frozen: Regular expressions; a parameter is frozen when one of them matches its whole name.
 
     Raises:
-      ValueError: an expression matches no parameter, or all parameters are frozen.
+      ConfigError: an expression matches no parameter, or all parameters are frozen.
     """
     leaf_names = names(params)
     patterns = [_compile(pattern) for pattern in frozen]
     for pattern in patterns:
         if not any(pattern.fullmatch(leaf_name) for leaf_name in leaf_names):
-            raise ValueError(_nothing_matches(pattern.pattern, leaf_names))
+            raise ConfigError(_nothing_matches(pattern.pattern, leaf_names))
 
     def is_frozen(leaf_name: str) -> bool:
         return any(pattern.fullmatch(leaf_name) for pattern in patterns)
 
     if leaf_names and all(map(is_frozen, leaf_names)):
-        raise ValueError(f"The frozen patterns {list(frozen)} match every parameter, so that nothing would train.")
+        raise ConfigError(f"The frozen patterns {list(frozen)} match every parameter, so that nothing would train.")
     taken = _select(params, is_frozen, "")
     return _select(params, lambda leaf_name: not is_frozen(leaf_name), "", keep_empty=True), taken
 
@@ -47,7 +48,7 @@ def merge(trainable: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, 
     {'head': {'kernel': 2}, 'encoder': {'kernel': 1}}
 
     Raises:
-      ValueError: a name is in both halves.
+      ConfigError: a name is in both halves.
     """
     return _merge(trainable, frozen, "")
 
@@ -60,7 +61,7 @@ def _merge(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str) -> di
         elif isinstance(value, Mapping) and isinstance(merged[key], Mapping):
             merged[key] = _merge(merged[key], value, f"{prefix}{key}/")
         else:
-            raise ValueError(f"The parameter {prefix}{key} is in both the trainable and the frozen half.")
+            raise ConfigError(f"The parameter {prefix}{key} is in both the trainable and the frozen half.")
     return merged
 
 
@@ -82,7 +83,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"The frozen pattern {pattern!r} is not a regular expression: {error}.") from error
+        raise ConfigError(f"The frozen pattern {pattern!r} is not a regular expression: {error}.") from error
 
 
 def _nothing_matches(pattern: str, leaf_names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdl.errors import ConfigError
 from jaxdl.optim.schedules import Schedule
 from jaxdl.trees import Rules, assign
 from jaxdl.types import Array, PyTree
@@ -250,7 +251,7 @@ def _check_direction(rule: optax.GradientTransformation) -> None:
     with jax.ensure_compile_time_eval():
         along_gradient = float(jax.jit(probe)())
     if along_gradient < 0:
-        raise ValueError(
+        raise ConfigError(
             "The rule turns the gradient around, so that the optimizer would climb: it is probably a whole optimizer "
             "such as optax.adam(learning_rate). Give a rule without learning rate, such as jaxdl.optim.adam() or "
             "optax.scale_by_adam()."

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from jaxdl.errors import ConfigError
 from jaxdl.types import Array, PyTree
 
 
@@ -114,7 +115,7 @@ def observe(opt_state: PyTree, value: Any) -> PyTree:
     """
     leaves, structure = jax.tree.flatten(opt_state, is_leaf=_is_plateau)
     if not any(map(_is_plateau, leaves)):
-        raise ValueError(
+        raise ConfigError(
             "The optimizer state holds no plateau to report a value to: "
             "make the optimizer with optimizer(..., plateau=reduce_on_plateau(...))."
         )

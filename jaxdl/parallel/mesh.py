@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxdl.errors import ConfigError
 from jaxdl.types import Batch
 
 AXES = ("data", "fsdp")
@@ -22,19 +23,19 @@ def make_mesh(axes: Mapping[str, int], devices: Sequence[jax.Device] | None = No
       devices: The devices to use, all of them by default.
 
     Raises:
-      ValueError: an unknown axis, or sizes that do not use the devices exactly.
+      ConfigError: an unknown axis, or sizes that do not use the devices exactly.
     """
     devices = jax.devices() if devices is None else list(devices)
     if unknown := sorted(set(axes) - set(AXES)):
-        raise ValueError(f"Unknown mesh axes {unknown}; there are {list(AXES)}.")
+        raise ConfigError(f"Unknown mesh axes {unknown}; there are {list(AXES)}.")
     sizes = [axes[name] if name in axes else 1 for name in AXES]
     if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
-        raise ValueError(f"Mesh sizes must be positive, at most one of them -1; got {dict(axes)}.")
+        raise ConfigError(f"Mesh sizes must be positive, at most one of them -1; got {dict(axes)}.")
     fixed = math.prod(size for size in sizes if size != -1)
     if -1 in sizes and len(devices) % fixed == 0:
         sizes[sizes.index(-1)] = len(devices) // fixed
     if math.prod(sizes) != len(devices):
-        raise ValueError(
+        raise ConfigError(
             f"The mesh {dict(axes)} does not use {len(devices)} devices exactly: the sizes must multiply to "
             f"{len(devices)}; -1 stands for what is left."
         )
@@ -52,10 +53,10 @@ def batch_sharding(mesh: Mesh, *, stacked: bool = False) -> NamedSharding:
 
 
 def check_batch_size(mesh: Mesh, batch_size: int, *, what: str) -> None:
-    """Raises ValueError unless the rows of a batch fall evenly on the devices."""
+    """Raises ConfigError unless the rows of a batch fall evenly on the devices."""
     if batch_size % mesh.size:
         near = max(mesh.size, round(batch_size / mesh.size) * mesh.size)
-        raise ValueError(f"{what}: a batch of {batch_size} does not split over {mesh.size} devices; {near} does.")
+        raise ConfigError(f"{what}: a batch of {batch_size} does not split over {mesh.size} devices; {near} does.")
 
 
 def place(batch: Batch, sharding: NamedSharding) -> Batch:

@@ -7,6 +7,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxdl import trees
+from jaxdl.errors import ConfigError
 from jaxdl.learners import Learner, TrainState
 from jaxdl.parallel.mesh import AXES, batch_sharding, replicated
 from jaxdl.trees import Rules
@@ -99,7 +100,7 @@ def _partition(value: Any, shape: tuple[int, ...], mesh: Mesh) -> P:
         largest = max(fits, key=lambda i: shape[i], default=None)
         return P(*(value if i == largest else None for i in range(len(shape))))
     if len(value) > len(shape):
-        raise ValueError(f"The sharding {tuple(value)} has more entries than the shape {shape} has dimensions.")
+        raise ConfigError(f"The sharding {tuple(value)} has more entries than the shape {shape} has dimensions.")
     for axis in value:
         if axis is not None:
             _check_axis(axis)
@@ -108,7 +109,7 @@ def _partition(value: Any, shape: tuple[int, ...], mesh: Mesh) -> P:
 
 def _check_axis(axis: str) -> None:
     if axis not in AXES:
-        raise ValueError(f"Unknown mesh axis {axis!r} in a sharding rule; there are {list(AXES)}.")
+        raise ConfigError(f"Unknown mesh axis {axis!r} in a sharding rule; there are {list(AXES)}.")
 
 
 def _belongs(name: str, leaf: Any, specs: dict[str, tuple[tuple[int, ...], P]]) -> P:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from jaxdl.data import Pipeline, batches, prefetch
 from jaxdl.data.validation import non_finite
-from jaxdl.errors import DataError
+from jaxdl.errors import ConfigError, DataError
 from jaxdl.parallel import batch_sharding, place, replicated
 from jaxdl.train.loop import chunks
 from jaxdl.types import Batch
@@ -90,7 +90,7 @@ def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str
       choice: True or False to decide; None to decide by size.
 
     Raises:
-      ValueError: `choice` is True and it cannot be.
+      ConfigError: `choice` is True and it cannot be.
     """
     possible = hasattr(pipeline.source, "gather") and not pipeline.transforms
     possible = possible and pipeline.on_bad == "raise"
@@ -98,7 +98,7 @@ def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str
     if choice is False or (choice is None and not possible):
         return None
     if not possible:
-        raise ValueError(
+        raise ConfigError(
             "resident=True needs a source in memory (with `gather`, without `mask`), no host transforms, and "
             "on_bad='raise'."
         )

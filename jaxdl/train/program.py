@@ -1,11 +1,9 @@
 """From an experiment to compiled functions, the state they need, and the batches they take."""
 
-import contextlib
 import dataclasses
-import linecache
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxdl import trees
 from jaxdl.data import Pipeline
-from jaxdl.errors import ConfigError, JaxdlError
+from jaxdl.errors import ConfigError
 from jaxdl.learners import Learner, TrainState, checked, gathered, repeated, unguarded
 from jaxdl.optim import observe
 from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, shard
@@ -59,34 +57,6 @@ def prepare(experiment: Experiment) -> Program:
       ConfigError: the parts of the experiment do not fit together, or do not fit the devices.
       DataError: the data is bad.
     """
-    with _refusals():
-        return _prepare(experiment)
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Makes a ConfigError of what jaxdl itself refuses; an error inside a model or task keeps its own class."""
-    try:
-        yield
-    except JaxdlError:
-        raise
-    except (TypeError, ValueError) as error:
-        if _raised_by_jaxdl(error):
-            raise ConfigError(str(error)) from error
-        raise
-
-
-def _raised_by_jaxdl(error: Exception) -> bool:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return False
-    module, file = trace.tb_frame.f_globals["__name__"], trace.tb_frame.f_code.co_filename
-    return module.startswith("jaxdl.") and linecache.getline(file, trace.tb_lineno).lstrip().startswith("raise ")
-
-
-def _prepare(experiment: Experiment) -> Program:
     mesh = make_mesh(experiment.mesh)
     pipeline = _local(experiment, experiment.train, mesh, "train")
     sample = _global_shapes(pipeline[0], pipeline.batch_size)
@@ -94,7 +64,7 @@ def _prepare(experiment: Experiment) -> Program:
     key = jax.random.key(experiment.seed)
     state = abstract_state(base, key, sample, mesh, experiment.rules)
     _check_watched(experiment, state, sample)
-    data = None if experiment.mapping == "pmap" else resident(pipeline, mesh, experiment.resident)
+    data = resident(pipeline, mesh, False if experiment.mapping == "pmap" else experiment.resident)
     size = _size(experiment, base, state, sample, streamed=data is None)
     learner = _compiled(experiment, _taking(experiment, base, data, size), state, mesh, base, sample)
     feed = Feed(pipeline=pipeline, mesh=mesh, size=size, data=data)
@@ -126,7 +96,7 @@ def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) ->
 
 
 def _check_watched(experiment: Experiment, state: TrainState, sample: Batch) -> None:
-    """Raises ValueError where something waits for a result that no evaluation will give."""
+    """Raises ConfigError where something waits for a result that no evaluation will give."""
     if not (watched := experiment.watched()):
         return
     if any(isinstance(hook, Plateau) for hook in experiment.hooks):
@@ -138,7 +108,7 @@ def _check_watched(experiment: Experiment, state: TrainState, sample: Batch) -> 
     for what, metric in watched.items():
         name = metric.partition("/")[2]
         if name not in there:
-            raise ValueError(f"{what} is {metric!r}, but the results of an evaluation are {', '.join(there)}.")
+            raise ConfigError(f"{what} is {metric!r}, but the results of an evaluation are {', '.join(there)}.")
 
 
 def _global_shapes(batch: Mapping[str, np.ndarray], rows: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -172,16 +142,16 @@ def _compiled(
     experiment: Experiment, learner: Learner, state: TrainState, mesh: Mesh, base: Learner, sample: Batch
 ) -> Learner:
     """The learner for the mesh, but for `init`, which is the same for every form that batches take."""
-
-    def init(key: Key, shapes: Batch) -> TrainState:
-        return base.init(key, {name: jnp.zeros(x.shape, x.dtype) for name, x in sample.items()})
-
     if experiment.mapping == "pmap":
         compiled = pmapped(learner, mesh)
     else:
         compiled = shard(base, state, mesh)._replace(step=shard(learner, state, mesh).step)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    initialise: Callable[[Key], TrainState] = jax.jit(lambda key: init(key, sample), out_shardings=shardings)
+
+    def init(key: Key) -> TrainState:
+        return base.init(key, {name: jnp.zeros(x.shape, x.dtype) for name, x in sample.items()})
+
+    initialise = jax.jit(init, out_shardings=shardings)
     return compiled._replace(init=lambda key, batch: initialise(key))
 
 
@@ -190,11 +160,8 @@ def _scheduled(
 ) -> Scheduled:
     evaluation = experiment.evals[name]
     pipeline = _local(experiment, evaluation.data, mesh, f"evals.{name}")
-    data = (
-        None
-        if experiment.mapping == "pmap"
-        else resident(pipeline, mesh, False if experiment.resident is False else None)
-    )
+    streamed = experiment.mapping == "pmap" or experiment.resident is False
+    data = resident(pipeline, mesh, False if streamed else None)
     learner = trained if experiment.mapping == "pmap" else shard(_from(data, base), state, mesh)
     return Scheduled(
         name=name,

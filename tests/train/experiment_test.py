@@ -41,8 +41,10 @@ def test_what_makes_no_sense_is_refused_at_once(experiment, changes, message):
 
 def test_a_learner_excludes_the_parts_of_another(experiment):
     learner = assemble(experiment())
+    with pytest.raises(ValueError, match="does not read model, optimizer, microbatches"):
+        experiment(learner=learner, microbatches=2)
     with pytest.raises(ValueError, match="or a whole `learner`"):
-        experiment(learner=learner)
+        experiment(optimizer=None)
     assert experiment(learner=learner, model=None, task=None, optimizer=None).learner is learner
 
 
