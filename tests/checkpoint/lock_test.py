@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -66,7 +67,8 @@ def test_a_child_that_outlives_the_run_is_named(tmp_path):
     child.wait()
     with pytest.raises(WorkdirError, match="that process is gone, but a child of it still runs"):
         lock_workdir(tmp_path)
-    os.kill(orphan, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(orphan, signal.SIGKILL)
     end(child)
 
 

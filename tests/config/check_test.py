@@ -116,7 +116,9 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize("arguments", GOOD, ids=str)
+@pytest.mark.parametrize(
+    "arguments", GOOD, ids=[f"{number}-{'-'.join(arguments)}" for number, arguments in enumerate(GOOD)]
+)
 def test_accepts(arguments):
     check(spec(All, **arguments))
 
@@ -183,7 +185,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "key", "message"), BAD, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(
+    ("arguments", "key", "message"), BAD, ids=[f"{number}-{key}" for number, (_, key, _) in enumerate(BAD)]
+)
 def test_refuses(arguments, key, message):
     with pytest.raises(ConfigError) as caught:
         check(spec(All, **arguments))

@@ -163,7 +163,10 @@ def test_a_model_of_something_else_than_images_says_so(tmp_path):
     path = tmp_path / "x.png"
     Image.new("L", (8, 8)).save(path)
     other = dataclasses.replace(loaded, facts={**loaded.facts, "example": {"age": {"shape": [3], "dtype": "float32"}}})
-    for broken, message in ((other, r"age \(3,\)"), (dataclasses.replace(loaded, task=None), "was trained without a task")):
+    for broken, message in (
+        (other, r"age \(3,\)"),
+        (dataclasses.replace(loaded, task=None), "was trained without a task"),
+    ):
         with pytest.raises(ConfigError, match=message):
             list(predict_images(broken, [path]))
 
