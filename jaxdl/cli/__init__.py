@@ -162,6 +162,9 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow", action="append", default=[], metavar="PACKAGE", help="a package that a saved config may name"
     )
+    parser.add_argument(
+        "--code", metavar="FILE", help="the config file that defines what the saved config names; it is run"
+    )
     parser.epilog = "any value of the config is a flag: --config.optimizer.learning_rate=3e-4"
 
 
@@ -172,6 +175,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", metavar="STEP", help="best, last or a number (default: best where one was kept)")
     parser.add_argument(
         "--allow", action="append", default=[], metavar="PACKAGE", help="a package that the saved config may name"
+    )
+    parser.add_argument(
+        "--code", metavar="FILE", help="the config file that defines what the saved config names; it is run"
     )
 
 

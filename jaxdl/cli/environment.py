@@ -1,5 +1,6 @@
 """What must be set before JAX starts."""
 
+import argparse
 import ctypes
 import logging
 import os
@@ -60,3 +61,12 @@ def keep_freed_memory() -> None:
         (_M_TOP_PAD, 64 * 2**20),
     ):
         libc.mallopt(parameter, value)
+
+
+def allowed(options: argparse.Namespace) -> tuple[str, ...]:
+    """What a saved config may name too: the packages of `--allow`, and what the file of `--code` defines."""
+    from jaxdl.config import define
+
+    files = [] if options.code is None else [options.code]
+    import_from_here([*options.allow, *files])
+    return (*options.allow, *map(define, files))

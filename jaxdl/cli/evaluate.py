@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import Any
 
-from jaxdl.cli.environment import import_from_here, use_compile_cache
+from jaxdl.cli.environment import allowed, use_compile_cache
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -17,16 +17,16 @@ def run(options: argparse.Namespace) -> int:
     from jaxdl import config as configs
     from jaxdl.inference import load
 
-    import_from_here(options.allow)
-    loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
-    config = configs.override(loaded.config, options.overrides, allow=tuple(options.allow))
+    allow = allowed(options)
+    loaded = load(options.workdir, step=step_choice(options.step), allow=allow)
+    config = configs.override(loaded.config, options.overrides, allow=allow)
     names = sorted(config["evals"]) if "evals" in config else []
     if not names:
         raise ConfigError(f"The config of {options.workdir} has no evals.")
     if options.split is not None and options.split not in names:
         raise ConfigError(f"There is no evaluation {options.split!r}; there are {', '.join(names)}.")
     for name in names if options.split is None else [options.split]:
-        evaluation = configs.build(config["evals"][name], allow=tuple(options.allow))
+        evaluation = configs.build(config["evals"][name], allow=allow)
         _show(name, loaded.step, _measure(loaded, evaluation.data, options.replicates), as_json=options.json)
     return 0
 

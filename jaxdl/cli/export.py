@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxdl.cli.environment import import_from_here
+from jaxdl.cli.environment import allowed
 from jaxdl.cli.evaluate import step_choice
 from jaxdl.errors import ConfigError
 
@@ -15,8 +15,8 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output must end in .safetensors, not {output.name!r}.")
-    import_from_here(options.allow)
-    loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
+    allow = allowed(options)
+    loaded = load(options.workdir, step=step_choice(options.step), allow=allow)
     export(loaded, output)
     print(f"{output}: step {loaded.step}, {output.stat().st_size:,} bytes")
     return 0

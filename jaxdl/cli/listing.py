@@ -13,13 +13,16 @@ KINDS = {
     "data": "jaxdl.data.sources",
     "transforms": "jaxdl.data.transforms",
     "augmentations": "jaxdl.augment",
-    "optimizers": "jaxdl.optim.rules",
+    "optimizers": "jaxdl.optim",
     "schedules": "jaxdl.optim.schedules",
     "hooks": "jaxdl.train",
     "activations": "jaxdl.nn.activations",
 }
 
-_HOMES = {"hooks": "jaxdl.train.hooks"}
+_HOMES: dict[str, str | tuple[str, ...]] = {
+    "hooks": "jaxdl.train.hooks",
+    "optimizers": ("jaxdl.optim.rules", "jaxdl.optim.muon", "jaxdl.optim.plateau"),
+}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def entries(module: ModuleType, home: str) -> list[tuple[str, str]]:
+def entries(module: ModuleType, home: str | tuple[str, ...]) -> list[tuple[str, str]]:
     """The public callables of a module that were made below `home`, and the first line of what each says of itself."""
     names = module.__all__ if hasattr(module, "__all__") else [n for n in vars(module) if not n.startswith("_")]
     found = []

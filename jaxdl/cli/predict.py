@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdl.cli.environment import import_from_here, use_compile_cache
+from jaxdl.cli.environment import allowed, use_compile_cache
 from jaxdl.cli.evaluate import step_choice
 from jaxdl.errors import DataError
 
@@ -15,8 +15,8 @@ def run(options: argparse.Namespace) -> int:
     use_compile_cache()
     from jaxdl.inference import load, predict_images
 
-    import_from_here(options.allow)
-    loaded = load(options.workdir, step=step_choice(options.step), allow=options.allow)
+    allow = allowed(options)
+    loaded = load(options.workdir, step=step_choice(options.step), allow=allow)
     failed = 0
     found = predict_images(loaded, options.paths, batch_size=options.batch_size, invert=options.invert)
     for prediction in found:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdl.cli.environment import import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
+from jaxdl.cli.environment import allowed, import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
         for name, value in sorted(outcome.results.items()):
             print(f"{name} {value:.4f}")
         if hasattr(experiment.task, "decode") and "image" in outcome.program.sample:
-            print(f"Predict with: jaxdl predict IMAGE --workdir {options.workdir}", file=sys.stderr)
+            code = "" if _reloads(config) else f" --code {options.config}"
+            print(f"Predict with: jaxdl predict IMAGE --workdir {options.workdir}{code}", file=sys.stderr)
     return 0
 
 
@@ -53,11 +54,22 @@ def resolve(options: argparse.Namespace, root: Callable[..., Any]) -> tuple[Any,
     """The checked config of the flags, and the packages that it may name: None, which is all, for a user's own file."""
     from jaxdl import config as configs
 
-    allow = tuple(options.allow) if options.config.endswith(".json") else None
+    allow = allowed(options) if options.config.endswith(".json") else None
     import_from_here(allow)
     config = configs.override(configs.load(options.config), options.overrides, allow=allow)
     configs.check(config, root, allow=allow)
     return config, allow
+
+
+def _reloads(config: Any) -> bool:
+    """Whether a saved config names nothing but what jaxdl may build by itself."""
+    from jaxdl import config as configs
+
+    try:
+        configs.check(config, allow=())
+    except ConfigError:
+        return False
+    return True
 
 
 def _check_same(config: Any, workdir: Path, *, allowed: bool) -> None:

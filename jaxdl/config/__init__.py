@@ -3,7 +3,7 @@
 from jaxdl.config._build import build
 from jaxdl.config._check import check
 from jaxdl.config._json import from_json, to_json
-from jaxdl.config._load import load
+from jaxdl.config._load import define, load
 from jaxdl.config._override import override
 from jaxdl.config._show import Leaf, diff, flatten, show
 from jaxdl.config._spec import ref, spec
@@ -14,6 +14,7 @@ __all__ = [
     "Leaf",
     "build",
     "check",
+    "define",
     "diff",
     "flatten",
     "from_json",

@@ -94,7 +94,29 @@ class _UncachedLoader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
+def define(path: str) -> str:
+    """Runs a config file for what it defines, so that a saved config can name it; returns the name to allow.
+
+    Raises:
+      ConfigError: there is no such file, or it fails.
+    """
+    path, _ = _split(path)
+    if not os.path.isfile(path):
+        raise ConfigError(f"There is no config file {path}.{_nearest_file(path)}")
+    return _run_module(os.path.abspath(path)).__name__
+
+
 def _get_config(filename: str) -> Callable[..., Any]:
+    module = _run_module(filename)
+    get_config = getattr(module, "get_config", None)
+    if not callable(get_config):
+        raise ConfigError(
+            f"{short_path(filename)} has no function get_config().{nearest('get_config', dir(module), show=False)}"
+        )
+    return get_config
+
+
+def _run_module(filename: str) -> ModuleType:
     """Runs a file as the module that an import would make of it, so that a config can name what the file defines."""
     linecache.checkcache(filename)
     name = _module_name(filename)
@@ -110,12 +132,7 @@ def _get_config(filename: str) -> Callable[..., Any]:
     finally:
         if not done:
             _restore(name, replaced)
-    get_config = getattr(module, "get_config", None)
-    if not callable(get_config):
-        raise ConfigError(
-            f"{short_path(filename)} has no function get_config().{nearest('get_config', dir(module), show=False)}"
-        )
-    return get_config
+    return module
 
 
 def _restore(name: str, module: ModuleType | None) -> None:

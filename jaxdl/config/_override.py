@@ -58,18 +58,27 @@ def override(config: ConfigDict, settings: Sequence[str], *, allow: Sequence[str
             problems.append(f"{key} is given twice, as {parsed[key].text[:40]!r} and as {value[:40]!r}.")
         else:
             parsed[key] = _Setting(key, value, root, allow)
+    applied: dict[str, _Setting] = {}
     for setting in sorted(parsed.values(), key=lambda setting: setting.key.count(".")):
         try:
-            _apply(root, setting)
+            moved = _apply(root, setting)
         except ConfigError as error:
             problems.append(str(error))
+            continue
+        problems += [
+            f"{key} and {setting.key} are one value (a ref), so they cannot become {applied[key].text[:40]!r} and "
+            f"{setting.text[:40]!r}; to part them, change the config file."
+            for key in moved
+            if key in applied
+        ]
+        applied[setting.key] = setting
     if problems:
         raise ConfigError("\n".join(problems))
     return root
 
 
-def _apply(root: _tree.Config, setting: _Setting) -> None:
-    """Sets one value in place, and notes the flag as the origin of all that it changed."""
+def _apply(root: _tree.Config, setting: _Setting) -> list[str]:
+    """Sets one value in place, notes the flag as the origin of all that it changed, and returns the keys of that."""
     parts = setting.key.split(".")
     if not all(parts) or len(parts) > MAX_PARTS or not setting.key.isprintable():
         raise ConfigError(f"{setting.key[:80]!r} is not a key; write it as in optimizer.learning_rate=0.1.")
@@ -79,9 +88,11 @@ def _apply(root: _tree.Config, setting: _Setting) -> None:
     _set(root, parts, setting, _types.UNKNOWN, "")
     _tree.mark_at(root, setting.key, setting.origin)
     unmoved = {leaf.key: leaf.origin for leaf in flatten(before)}
-    for key, _, _ in diff(before, root):
+    moved = [key for key, _, _ in diff(before, root)]
+    for key in moved:
         if key in unmoved and not f"{key}.".startswith(f"{setting.key}."):
             _tree.mark_at(root, key, setting.origin)
+    return moved
 
 
 def _set(current: Any, parts: Sequence[str], setting: _Setting, hint: Any, key: str) -> Any:

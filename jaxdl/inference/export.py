@@ -1,6 +1,7 @@
 """Export: a trained model as one file."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,5 +34,12 @@ def export(loaded: Loaded, path: str | Path) -> None:
     tensors = {name: np.asarray(leaf) for name, leaf in trees.flatten(state).items()}
     try:
         save_file(tensors, str(path), metadata=metadata)
+        os.chmod(path, 0o666 & ~_umask())  # It is made for its owner alone.
     except (OSError, SafetensorError) as error:
         raise WorkdirError(f"{path} cannot be written: {error}.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -87,11 +87,16 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"There is no file or folder {path}.")
-        inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        inside = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _is_image(p.relative_to(path)))
         if not inside:
             raise DataError(f"The folder {path} has no image; known are {', '.join(EXTENSIONS)}.")
         found += inside
     return found
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a path below a folder is named like an image, and neither it nor a folder of it is hidden."""
+    return path.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in path.parts)
 
 
 def _read(file: Path, shape: tuple[int, ...], transforms: Sequence[Any], *, invert: bool) -> np.ndarray | DataError:

@@ -1,5 +1,6 @@
 """Supervised learning: minimise a task's loss over a model's parameters."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -75,6 +76,7 @@ def supervised(
     gradients = _gradients(forward, task, frozen, microbatches)
 
     def init(key: Key, batch: Batch) -> TrainState:
+        _check_call(model, task.inputs(batch))
         variables = dict(
             model.init({"params": rng.stream(key, "params")}, train=False, **dict[str, Any](task.inputs(batch)))
         )
@@ -132,6 +134,18 @@ def _apply(model: nn.Module, task: Task, precision: Precision) -> Callable[..., 
         return cast(outputs, precision.output), new_state
 
     return apply
+
+
+def _check_call(model: nn.Module, inputs: Mapping[str, Any]) -> None:
+    """Raises ConfigError where a model does not take what the task gives it."""
+    known = inspect.signature(type(model).__call__).parameters
+    words = {*inputs, "train"}
+    if not words <= set(known) and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        taken = ", ".join(name for name in known if name != "self")
+        raise ConfigError(
+            f"{type(model).__name__}.__call__ takes ({taken}), but the task calls it with {', '.join(sorted(words))}, "
+            f"as in `def __call__(self, {', '.join(inputs)}, *, train: bool)`."
+        )
 
 
 def _gradients(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import DataError
+from jaxdl.errors import ConfigError, DataError
 from jaxdl.losses import binary_cross_entropy, class_weight_of, cross_entropy
 from jaxdl.metrics.classification import F1, CalibrationError, ConfusionMatrix, class_of, top_k_accuracy
 from jaxdl.metrics.mean import Mean
@@ -63,6 +63,11 @@ class Classification:
     def score(self, outputs: jax.Array, batch: Batch) -> tuple[Mean, dict[str, Metric]]:
         """The loss, and "accuracy" against the likeliest class of the label."""
         label, mask_B = jnp.asarray(batch["label"]), batch["mask"]
+        if outputs.shape[-1] != self.num_classes:
+            raise ConfigError(
+                f"The model gives {outputs.shape[-1]} numbers for an example, but the task has {self.num_classes} "
+                "classes: model.num_classes and task.num_classes must be equal."
+            )
         loss = Mean.of(self._loss(outputs, label), mask_B)
         if self.class_weights is not None:
             loss = loss.replace(weight=Mean.of(class_weight_of(label, self.class_weights), mask_B).total)

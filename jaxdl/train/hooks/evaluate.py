@@ -4,6 +4,8 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import jax
+
 from jaxdl.learners import Learner
 from jaxdl.train.evaluation import evaluate, scalars
 from jaxdl.train.loop import Moment
@@ -61,6 +63,7 @@ class Evaluate:
         if not due:
             return None
         self._before()
+        jax.block_until_ready(moment.state)  # Or the steps still on their way would count as evaluation.
         began = time.perf_counter()
         results = dict(moment.results)
         for one in due:
