@@ -165,3 +165,20 @@ def test_code_from_elsewhere_runs_only_when_allowed(config, images, tmp_path):
     allowed = jaxdl("predict", images, "--workdir", "w", "--allow", "mymodels")
     assert allowed.returncode == 0, allowed.stderr
     assert len(lines(allowed.stdout)) == 40
+
+
+def test_a_model_of_the_config_file_itself_serves_with_the_file(config, images, tmp_path):
+    text = config.read_text().replace("def get_config", "class Own(MLP):\n    pass\n\ndef get_config")
+    (tmp_path / "own.py").write_text(text.replace("spec(MLP", "spec(Own").replace("steps=120", "steps=20"))
+
+    def jaxdl(*arguments):
+        command = [sys.executable, "-m", "jaxdl", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    trained = jaxdl("train", "--config", "own.py", "--workdir", "w")
+    assert trained.returncode == 0, trained.stderr
+    assert "jaxdl predict IMAGE --workdir w --code own.py" in trained.stderr
+    assert jaxdl("predict", images, "--workdir", "w").returncode == 2
+    served = jaxdl("predict", images, "--workdir", "w", "--code", "own.py")
+    assert served.returncode == 0, served.stderr
+    assert len(lines(served.stdout)) == 40

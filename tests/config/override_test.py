@@ -337,3 +337,18 @@ def test_any_text_is_set_or_refused(text):
     except ConfigError:
         return
     check(changed)
+
+
+def test_flags_that_disagree_about_one_value_are_refused():
+    steps = ref(10)
+    config = spec(Pair, first=steps, second=steps)
+    with pytest.raises(
+        ConfigError, match=r"first and second are one value \(a ref\), so they cannot become '1' and '2'"
+    ):
+        override(config, ["first=1", "second=2"])
+    assert override(config, ["first=3", "second=3"]).to_dict()["second"] == 3
+
+
+class Pair:
+    def __init__(self, first: int = 0, second: int = 0):
+        self.first, self.second = first, second

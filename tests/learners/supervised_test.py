@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdl.errors import ConfigError
 from jaxdl.learners import Precision, averaged, checked, gathered, guarded, repeated, supervised, unguarded
 from jaxdl.losses import cross_entropy
 from jaxdl.metrics import Mean
@@ -268,3 +269,14 @@ def test_the_guard_lets_a_learner_without_a_loss_pass():
     state, metrics = jax.jit(silent.step)(silent.init(jax.random.key(0), batch), batch)
     assert metrics["skipped"].compute() == 0
     assert int(state.step) == 1
+
+
+class Bare(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3, name="head")(x)
+
+
+def test_a_model_that_cannot_be_called_as_the_task_does_is_explained():
+    with pytest.raises(ConfigError, match=r"Bare.__call__ takes \(x\), but the task calls it with image, train"):
+        supervised(Bare(), Task(), SGD).init(jax.random.key(0), make_batch())

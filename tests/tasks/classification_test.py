@@ -205,3 +205,9 @@ def test_a_task_is_hashable_and_traces_once():
         score(LOGITS, BATCH)
     assert len(traces) == 1
     assert hash(TASK) == hash(Classification(num_classes=7))
+
+
+def test_a_model_of_another_number_of_classes_is_refused():
+    batch = {"image": np.zeros((2, 4, 4, 1), np.uint8), "label": np.zeros(2, np.int32), "mask": np.ones(2, np.float32)}
+    with pytest.raises(ValueError, match="gives 5 numbers for an example, but the task has 10 classes"):
+        Classification(num_classes=10).score(np.zeros((2, 5), np.float32), batch)
