@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from jaxdl.checkpoint.commit import sync_directory
 from jaxdl.errors import DataError, WorkdirError
 
 RESERVED = ("step", "time", "kind")
@@ -87,7 +88,7 @@ class JsonlWriter:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
             self._file.close()
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
@@ -271,11 +272,3 @@ def _drop_unfinished_line(path: Path) -> None:
         whole = end + newline + 1 if newline >= 0 else 0
         if whole != size:
             file.truncate(whole)
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
