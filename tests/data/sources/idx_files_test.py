@@ -85,7 +85,7 @@ def test_any_flipped_bit_of_a_gzip_is_refused_or_harmless(tmp_path):
         (b"\0\0\x07\x01" + bytes(8), "no IDX file"),
         (b"\0\0\x08\x03" + bytes(4), "within its header"),
         (encode(LABELS) + b"!", "declares .*20 bytes, but it holds 21"),
-        (gzip.compress(encode(LABELS) + b"!"), "holds more"),
+        (gzip.compress(encode(LABELS) + b"!", mtime=0), "holds more"),
         (struct.pack(">BBBB4I", 0, 0, 8, 4, *[2**32 - 1] * 4), "it holds 0"),
     ],
 )
