@@ -6,6 +6,17 @@ from types import MappingProxyType
 
 import jax
 
+
+def gelu_exact(x: jax.Array) -> jax.Array:
+    """The Gaussian error linear unit by the error function itself (Hendrycks and Gimpel 2016), not its tanh form."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """The product of x and the sigmoid of 1.702 x (Hendrycks and Gimpel 2016): CLIP's form of `gelu_exact`."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
 Activation = Callable[[jax.Array], jax.Array]
 """An elementwise function, or one over the last axis such as softmax."""
 
@@ -36,11 +47,13 @@ NAMED = MappingProxyType(
             jax.nn.sparse_plus,
             jax.nn.sparse_sigmoid,
             jax.nn.squareplus,
+            gelu_exact,
+            quick_gelu,
         )
     }
     | {"hard_swish": jax.nn.hard_swish, "swish": jax.nn.swish, "tanh": jax.numpy.tanh}
 )
-"""Every activation that a config may name. `gelu` is the tanh approximation, as in `jax.nn`."""
+"""Every activation that a config may name. `gelu` is the tanh approximation, as in `jax.nn`; `gelu_exact` is not."""
 
 
 def activation(name_or_fn: str | Activation) -> Activation:

@@ -27,6 +27,11 @@ class StochasticDepth(nn.Module):
         """Drops rows of `x` (B, ...)."""
         if not train or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (x.shape[0],) + (1,) * (x.ndim - 1))
-        return jnp.where(kept, x / keep, jnp.zeros((), x.dtype))
+        return drop_examples(self.make_rng("dropout"), x, self.rate)
+
+
+def drop_examples(key: jax.Array, x: jax.Array, rate: jax.Array | float) -> jax.Array:
+    """Sets each row of `x` (B, ...) to zero with probability `rate`, and divides the others by 1 - `rate`."""
+    keep = jnp.asarray(1 - rate, x.dtype)
+    kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
+    return jnp.where(kept, x / keep, jnp.zeros((), x.dtype))

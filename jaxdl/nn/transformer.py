@@ -1,0 +1,220 @@
+"""Transformer layers and stacks of them. Letters: B batch, T tokens, S tokens of the context, D features."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxdl.nn.attention import KeyValue
+from jaxdl.nn.regularization import drop_examples
+
+
+class LayerCache(flax.struct.PyTreeNode):
+    """What a layer keeps between calls that decode one piece of a sequence after another.
+
+    Attributes:
+      tokens: Keys and values of the tokens so far.
+      context: Keys and values of the context, in a layer with cross attention.
+    """
+
+    tokens: KeyValue
+    context: KeyValue | None = None
+
+
+class Cache(flax.struct.PyTreeNode):
+    """What a decoder keeps between calls; a model takes one and gives one.
+
+    Rows may be of unequal length: those that a prompt leaves over are padded behind, and the tokens that follow take
+    the place of the padding. No query sees a key behind itself, hence none sees padding.
+
+    Attributes:
+      layers: One entry a layer.
+      length: Tokens so far of each row, int32 (B,).
+    """
+
+    layers: tuple[LayerCache, ...]
+    length: jax.Array
+
+    @classmethod
+    def zeros(
+        cls, layers: int, batch: int, length: int, heads: int, head_dim: int, dtype: Any = jnp.float32
+    ) -> "Cache":
+        """An empty cache with room for `length` tokens a row."""
+        make = KeyValue.zeros
+        empty = tuple(LayerCache(make(batch, length, heads, head_dim, dtype)) for _ in range(layers))
+        return cls(empty, jnp.zeros(batch, jnp.int32))
+
+    def positions(self, tokens_BT: jax.Array) -> jax.Array:
+        """Positions (B, T) of tokens that follow those so far."""
+        return self.length[:, None] + jnp.arange(tokens_BT.shape[1])[None]
+
+    def after(self, layers: Sequence[LayerCache], token_mask_BT: jax.Array | None, count: int) -> "Cache":
+        """The cache with `count` more tokens in each row, or as many as its mask has."""
+        added = count if token_mask_BT is None else jnp.sum(token_mask_BT != 0, axis=1, dtype=jnp.int32)
+        return Cache(tuple(layers), self.length + added)
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention, attention to a context where there is one, and a feed-forward layer, each on a residual branch.
+
+    Parameters are those of `attention`, `cross_attention` and `feedforward` and of the normalization of each
+    (`attention_norm`, ...), which is before the branch ("pre"; Xiong et al. 2020) or after the sum ("post"; Vaswani et
+    al. 2017). Dropout and stochastic depth act on what a branch gives. Fields that make a module take its `name`.
+
+    Attributes:
+      attention: Makes the self-attention, such as `partial(Attention, ...)`.
+      feedforward: Makes the feed-forward layer, such as `partial(FeedForward, ...)`.
+      norm: Makes a normalization, such as `partial(nn.LayerNorm, ...)`.
+      cross_attention: Makes the attention to the context, or None.
+      order: Where the normalization is.
+      dropout_rate: Probability that a feature of a branch is dropped in training.
+      scale_init: Initial value of a learned factor on each branch (Touvron et al. 2021), or None for no such factor.
+    """
+
+    attention: Callable[..., nn.Module]
+    feedforward: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    cross_attention: Callable[..., nn.Module] | None = None
+    order: Literal["pre", "post"] = "pre"
+    dropout_rate: float = 0.0
+    scale_init: float | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BTD: jax.Array,
+        *,
+        mask: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        positions_BT: jax.Array | None = None,
+        context_BSD: jax.Array | None = None,
+        context_mask: jax.Array | None = None,
+        cache: LayerCache | None = None,
+        drop_rate: jax.Array | float = 0.0,
+        train: bool,
+    ) -> tuple[jax.Array, LayerCache | None]:
+        """Maps (B, T, D) to (B, T, D), and the cache to itself with these tokens; `drop_rate` is stochastic depth's."""
+        tokens = context = None
+
+        def attention(x: jax.Array) -> jax.Array:
+            nonlocal tokens
+            y, tokens = self.attention(name="attention", parent=self)(
+                x,
+                mask=mask,
+                bias=bias,
+                positions_BT=positions_BT,
+                cache=None if cache is None else cache.tokens,
+                train=train,
+            )
+            return y
+
+        def cross_attention(x: jax.Array) -> jax.Array:
+            nonlocal context
+            assert self.cross_attention is not None
+            kept = None if cache is None else cache.context
+            y, context = self.cross_attention(name="cross_attention", parent=self)(
+                x, context_BSD=context_BSD, mask=context_mask, cache=kept, train=train
+            )
+            return y
+
+        def feedforward(x: jax.Array) -> jax.Array:
+            return self.feedforward(name="feedforward", parent=self)(x, train=train)
+
+        x_BTD = self._add(x_BTD, attention, "attention", drop_rate, train)
+        if self.cross_attention is not None:
+            x_BTD = self._add(x_BTD, cross_attention, "cross_attention", drop_rate, train)
+        x_BTD = self._add(x_BTD, feedforward, "feedforward", drop_rate, train)
+        return x_BTD, None if cache is None or tokens is None else LayerCache(tokens, context)
+
+    def _add(
+        self,
+        x_BTD: jax.Array,
+        branch: Callable[[jax.Array], jax.Array],
+        name: str,
+        drop_rate: jax.Array | float,
+        train: bool,
+    ) -> jax.Array:
+        norm = self.norm(name=f"{name}_norm", parent=self)
+        y = branch(norm(x_BTD) if self.order == "pre" else x_BTD)
+        if self.scale_init is not None:
+            scale_D = self.param(f"{name}_scale", nn.initializers.constant(self.scale_init), y.shape[-1:], jnp.float32)
+            y = y * scale_D.astype(y.dtype)[None, None]
+        y = nn.Dropout(self.dropout_rate, deterministic=not train, name=f"{name}_dropout", parent=self)(y)
+        if train and not (isinstance(drop_rate, float) and drop_rate == 0):
+            y = drop_examples(self.make_rng("dropout"), y, drop_rate)
+        return x_BTD + y if self.order == "pre" else norm(x_BTD + y)
+
+
+class Layers(nn.Module):
+    """A stack of equal layers `block_0`, `block_1`, ..., each a function of the one before.
+
+    Scanned, the layers run as one loop that is compiled once, so that the time to compile does not grow with their
+    number. Their parameters keep their names and shapes and are stacked inside the call, which costs one more copy of
+    them while it runs: a checkpoint, a sharding rule or a pretrained weight fits either way. Convolutions run slowly in
+    a loop on CPU, and layers with running statistics cannot be scanned.
+
+    Attributes:
+      make: Makes a layer `(x, **shared, **own) -> (x, out)`; takes its `name` (and `parent`).
+      count: Number of layers.
+      scan: Whether to run them as a loop.
+      remat: Whether to recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    make: Callable[..., nn.Module]
+    count: int
+    scan: bool = False
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, own: Sequence[dict[str, Any]] = (), **shared: Any) -> tuple[jax.Array, tuple]:
+        """Runs the layers on `x`, the i-th with the keywords `own[i]`; gives the result and each layer's `out`."""
+        own = own or ({},) * self.count
+        if self.scan and self.count > 1:
+            return self._scanned(x, own, shared)
+
+        def call(layer: nn.Module, x: jax.Array, own: dict[str, Any]) -> tuple[jax.Array, Any]:
+            return layer(x, **own, **shared)
+
+        run = nn.remat(call) if self.remat else call
+        outs = []
+        for index in range(self.count):
+            x, out = run(self.make(name=f"block_{index}", parent=self), x, own[index])
+            outs.append(out)
+        return x, tuple(outs)
+
+    def _scanned(self, x: jax.Array, own: Sequence[dict[str, Any]], shared: dict[str, Any]) -> tuple[jax.Array, tuple]:
+        layer = self.make(name=None, parent=None)
+        names = [f"block_{index}" for index in range(self.count)]
+        if self.is_initializing():
+            keys = jax.random.split(self.make_rng("params"), self.count)
+            made = jax.vmap(lambda key: layer.init({"params": key, "dropout": key}, x, **own[0], **shared))(keys)
+            if set(made) != {"params"}:
+                raise ValueError(f"Layers with {sorted(set(made) - {'params'})} cannot be scanned: set scan=False.")
+            for index, name in enumerate(names):
+                self.put_variable("params", name, jax.tree.map(lambda leaf, i=index: leaf[i], made["params"]))
+        params: list[Any] = [self.get_variable("params", name) for name in names]
+        rngs = jax.random.split(self.make_rng("dropout"), self.count) if self.has_rng("dropout") else None
+
+        def body(x: jax.Array, each: tuple[Any, Any, Any]) -> tuple[jax.Array, Any]:
+            params, key, own = each
+            return layer.apply({"params": params}, x, **own, **shared, rngs={} if key is None else {"dropout": key})
+
+        run = jax.checkpoint(body, prevent_cse=False) if self.remat else body
+        x, outs = jax.lax.scan(run, x, (_stack(params), rngs, _stack(own)))
+        return x, tuple(jax.tree.map(lambda leaf, i=index: leaf[i], outs) for index in range(self.count))
+
+
+def rising(rate: float, count: int) -> tuple[dict[str, float], ...]:
+    """The `own` of layers whose stochastic depth rises from 0 to `rate` (Huang et al. 2016, equation 4).
+
+    >>> rising(0.2, 3)
+    ({'drop_rate': 0.0}, {'drop_rate': 0.1}, {'drop_rate': 0.2})
+    """
+    return tuple({"drop_rate": rate * index / max(count - 1, 1)} for index in range(count)) if rate else ()
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
