@@ -3,6 +3,7 @@
 from jaxdl.data.sources.array_records import array_record, write_array_record
 from jaxdl.data.sources.arrays import ArraySource
 from jaxdl.data.sources.digits_8x8 import digits
+from jaxdl.data.sources.folds import Fold
 from jaxdl.data.sources.idx_files import idx, read_idx
 from jaxdl.data.sources.image_folder import ImageFolder
 from jaxdl.data.sources.memory import in_memory
@@ -10,6 +11,7 @@ from jaxdl.data.sources.tfds import tfds_source
 
 __all__ = [
     "ArraySource",
+    "Fold",
     "ImageFolder",
     "array_record",
     "digits",

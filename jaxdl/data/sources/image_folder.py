@@ -22,6 +22,7 @@ class ImageFolder:
       extensions: Endings of image files, in lower case; files with others do not count.
       labels: The class names, from the folders.
       files: Every image, relative to `path`.
+      label_ids: The class of each, int64 (N,).
 
     Raises:
       DataError: there is no such folder, it holds no class folders, or one of them holds no image.
@@ -31,7 +32,7 @@ class ImageFolder:
     extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
     labels: tuple[str, ...] = dataclasses.field(init=False, repr=False)
     files: tuple[str, ...] = dataclasses.field(init=False, repr=False)
-    _label_ids: np.ndarray = dataclasses.field(init=False, repr=False)
+    label_ids: np.ndarray = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         root = Path(self.path).expanduser()
@@ -47,7 +48,7 @@ class ImageFolder:
                 raise DataError(f"The class folder {root / label} holds no image ({', '.join(self.extensions)}).")
         object.__setattr__(self, "labels", tuple(labels))
         object.__setattr__(self, "files", tuple(file for files in found for file in files))
-        object.__setattr__(self, "_label_ids", np.repeat(np.arange(len(labels)), [len(files) for files in found]))
+        object.__setattr__(self, "label_ids", np.repeat(np.arange(len(labels)), [len(files) for files in found]))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -61,7 +62,7 @@ class ImageFolder:
             image = Path(path).read_bytes()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
-        return {"image": image, "label": np.int32(self._label_ids[index])}
+        return {"image": image, "label": np.int32(self.label_ids[index])}
 
     def describe(self, index: int) -> str:
         """The path of the file."""

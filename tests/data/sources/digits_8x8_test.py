@@ -45,7 +45,9 @@ def test_missing_package_says_what_to_install(monkeypatch):
         digits()
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"1,2,3\n", mtime=0), gzip.compress(b"a\n", mtime=0), b"\x1f\x8b\x08\0\0"])
+@pytest.mark.parametrize(
+    "content", [b"", gzip.compress(b"1,2,3\n", mtime=0), gzip.compress(b"a\n", mtime=0), b"\x1f\x8b\x08\0\0"]
+)
 def test_damaged_file_is_named(content, tmp_path, monkeypatch):
     path = tmp_path / "digits.csv.gz"
     path.write_bytes(content)
