@@ -11,7 +11,7 @@ LEVELS = (
     ("nn", "losses", "metrics", "data", "augment", "checkpoint"),
     ("models", "tasks", "optim"),
     ("learners",),
-    ("parallel", "inference"),
+    ("parallel", "inference", "interop", "inspection"),
     ("train",),
     ("cli",),
 )
@@ -27,6 +27,8 @@ DOORS = {
     "tensorflow": set(),
     "pickle": set(),
 }
+# Files that may catch everything, and why.
+BROAD = {"data/text/tokenizer.py": "the tokenizers library raises plain Exception for a file that it cannot read"}
 FILES = sorted(
     path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in ("__init__.py", "__main__.py")
 )
@@ -83,4 +85,5 @@ def test_nothing_unsafe(path):
             assert ast.unparse(node.value) == "False", f"{path}:{node.value.lineno}"
         if isinstance(node, ast.ExceptHandler):
             kind = "everything" if node.type is None else ast.unparse(node.type)
-            assert kind not in ("everything", "Exception", "BaseException"), f"{path}:{node.lineno} catches {kind}"
+            broad = kind in ("everything", "Exception", "BaseException")
+            assert not broad or str(path.relative_to(ROOT)) in BROAD, f"{path}:{node.lineno} catches {kind}"

@@ -88,6 +88,16 @@ class F1(struct.PyTreeNode):
         return confusion.f1(self.counts, self.average)
 
 
+class MatthewsCorrelation(struct.PyTreeNode):
+    """Matthews' correlation coefficient for any number of classes (Gorodkin 2004), kept as a confusion matrix."""
+
+    counts: Array
+
+    def compute(self) -> jax.Array:
+        """The coefficient, in [-1, 1]; zero where either side holds one class only."""
+        return confusion.matthews_correlation(self.counts)
+
+
 class CalibrationError(struct.PyTreeNode):
     """The expected calibration error (Guo et al. 2017, equation 3), kept as three sums per bin, each (M,) float32."""
 

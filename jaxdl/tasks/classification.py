@@ -111,7 +111,7 @@ class Classification:
         image, label = (_required(batch, name) for name in ("image", "label"))
         _check_arrays(image, label, self.num_classes)
         real = np.ones(len(label), bool) if "mask" not in batch else np.asarray(batch["mask"]) != 0
-        problems = _bad_labels(label, self.num_classes) | _bad_images(image)
+        problems = bad_labels(label, self.num_classes) | _bad_images(image)
         return [(row, reason) for row, reason in sorted(problems.items()) if real[row]]
 
     def _loss(self, logits_BC: jax.Array, label: jax.Array) -> jax.Array:
@@ -154,7 +154,8 @@ def _check_arrays(image: np.ndarray, label: np.ndarray, num_classes: int) -> Non
         )
 
 
-def _bad_labels(label: np.ndarray, num_classes: int) -> dict[int, str]:
+def bad_labels(label: np.ndarray, num_classes: int) -> dict[int, str]:
+    """The reason of every row of class ids (B,) or probabilities (B, C) that is none, by row."""
     if label.ndim == 1:
         rows = np.flatnonzero((label < 0) | (label >= num_classes))
         return {int(row): f"label {label[row]} is outside [0, {num_classes})" for row in rows}

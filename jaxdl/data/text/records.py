@@ -1,0 +1,272 @@
+"""Text files as records of named fields, each with its place for error messages."""
+
+import collections
+import csv
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxdl.errors import DataError
+
+OnBad = Literal["raise", "skip"]
+MAX_CHARACTERS = 10_000_000
+"""The longest line that is taken for text."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Records(Sequence[Mapping[str, str]]):
+    """Records `{field: text}` in memory.
+
+    Attributes:
+      fields: The texts of each field, all of one length.
+      places: Where each record stands, such as `train.csv:12`.
+      skipped: How many bad records were left out, by the reason.
+    """
+
+    fields: Mapping[str, Sequence[str]]
+    places: Sequence[str]
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {len(values) for values in [*self.fields.values(), self.places]}
+        if len(lengths) != 1 or not self.fields:
+            raise DataError(f"The fields {list(self.fields)} must be there, and of one length; they have {lengths}.")
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One record, or for a slice, the records of it."""
+        if isinstance(index, slice):
+            part = {name: values[index] for name, values in self.fields.items()}
+            return Records(fields=part, places=self.places[index], skipped=self.skipped)
+        return {name: values[index] for name, values in self.fields.items()}
+
+    def take(self, rows: Sequence[int]) -> "Records":
+        """The records at these rows, in this order."""
+        part = {name: [values[row] for row in rows] for name, values in self.fields.items()}
+        return Records(fields=part, places=[self.places[row] for row in rows], skipped=self.skipped)
+
+
+@dataclasses.dataclass
+class _Collector:
+    """Takes records one by one, and raises about the bad ones or counts them."""
+
+    on_bad: OnBad
+    names: tuple[str, ...]
+    rows: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
+    places: list[str] = dataclasses.field(default_factory=list)
+    skipped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def add(self, values: Mapping[str, Any], place: str, *, empty: bool = False) -> None:
+        for name in self.names:
+            if name not in values or values[name] is None:
+                there = ", ".join(str(key) for key in values) or "nothing"
+                return self.bad(place, f"has no field {name!r}; there is {there}", f"no field {name!r}")
+            if not empty and not str(values[name]).strip():
+                return self.bad(place, f"the field {name!r} is empty", "an empty field")
+            if len(str(values[name])) > MAX_CHARACTERS:
+                return self.bad(place, f"the field {name!r} is longer than {MAX_CHARACTERS:,} characters", "too long")
+        self.rows.append(tuple(str(values[name]) for name in self.names))
+        return self.places.append(place)
+
+    def bad(self, place: str, reason: str, kind: str) -> None:
+        if self.on_bad == "raise":
+            raise DataError(f"{place}: {reason}. Repair or remove it, or leave such records out by on_bad='skip'.")
+        self.skipped[kind] += 1
+
+    def finish(self, path: str) -> Records:
+        if not self.rows:
+            left = f" ({dict(self.skipped)} left out)" if self.skipped else ""
+            raise DataError(f"{path} holds no text{left}.")
+        columns = zip(*self.rows)
+        fields = {name: tuple(column) for name, column in zip(self.names, columns)}
+        return Records(fields=fields, places=tuple(self.places), skipped=dict(self.skipped))
+
+
+def read_lines(
+    *,
+    path: str,
+    field: str = "text",
+    encoding: str = "utf-8",
+    unit: Literal["line", "file"] = "line",
+    on_bad: OnBad = "raise",
+) -> Records:
+    """Plain text: one record a line, blank lines not counting, or one a file.
+
+    Args:
+      path: A file, or a folder whose `*.txt` files are read in the order of their names.
+      field: What the text is called.
+      encoding: Of the files.
+      unit: What makes a record.
+      on_bad: What to do about text in another encoding.
+
+    Raises:
+      DataError: a file cannot be read, or is not of that encoding, by file and line; or there is no text.
+    """
+    collector = _Collector(on_bad, (field,))
+    for file in _files(path, ".txt"):
+        lines = _decoded(file, encoding, collector)
+        if unit == "file":
+            text = "".join(line for _, line in lines)
+            if text.strip():
+                collector.add({field: text}, str(file))
+            continue
+        for number, line in lines:
+            if line.strip():
+                collector.add({field: line.rstrip("\r\n")}, f"{file}:{number}")
+    return collector.finish(path)
+
+
+def read_jsonl(
+    *, path: str, fields: Mapping[str, str] | Sequence[str], encoding: str = "utf-8", on_bad: OnBad = "raise"
+) -> Records:
+    """JSON lines: one object a line.
+
+    Args:
+      path: The file.
+      fields: The keys to read, or ours by theirs: `{"text": "review_body"}`.
+      encoding: Of the file.
+      on_bad: What to do about a line that is no object, or lacks a key.
+
+    Raises:
+      DataError: the file cannot be read, or a line is bad, by file and line.
+    """
+    wanted = _wanted(fields)
+    collector = _Collector(on_bad, tuple(wanted))
+    for number, line in _decoded(Path(path).expanduser(), encoding, collector):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            collector.bad(place, f"is no JSON: {error}", "no JSON")
+            continue
+        if not isinstance(value, dict):
+            collector.bad(place, f"is no object but {line[:40]!r}", "no object")
+            continue
+        collector.add(_renamed(value, wanted), place)
+    return collector.finish(path)
+
+
+def read_table(
+    *,
+    path: str,
+    fields: Mapping[str, str | int] | Sequence[str],
+    delimiter: str | None = None,
+    header: bool = True,
+    quoted: bool = True,
+    encoding: str = "utf-8",
+    on_bad: OnBad = "raise",
+) -> Records:
+    """Comma- or tab-separated values.
+
+    Args:
+      path: The file; `.tsv` and `.tab` are read with tabs, all else with commas.
+      fields: The columns to read, or ours by theirs: a name of the header, or a number from 0 where there is none.
+      delimiter: Between the columns, instead of what the ending says.
+      header: Whether the first row names the columns.
+      quoted: Whether quotes may hold delimiters and new lines; else a quote is a character like any other.
+      encoding: Of the file.
+      on_bad: What to do about a row that lacks a column.
+
+    Raises:
+      DataError: the file cannot be read, a column is not in the header, or a row is bad, by file and line.
+    """
+    wanted = _wanted(fields)
+    collector = _Collector(on_bad, tuple(wanted))
+    file = Path(path).expanduser()
+    delimiter = delimiter or ("\t" if file.suffix in (".tsv", ".tab") else ",")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader((line for _, line in _decoded(file, encoding, collector)), delimiter=delimiter, quoting=quoting)
+    names: list[Any] = []
+    try:
+        for row in reader:
+            if header and not names:
+                names = row
+                _check_header(path, names, wanted)
+            elif row:
+                values = dict(zip(names, row)) if header else dict(enumerate(row))
+                collector.add(_renamed(values, wanted), f"{path}:{reader.line_num}")
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
+    return collector.finish(path)
+
+
+def read_parallel(
+    *,
+    source: str,
+    target: str,
+    names: tuple[str, str] = ("source", "target"),
+    encoding: str = "utf-8",
+    on_bad: OnBad = "raise",
+) -> Records:
+    """Two files whose n-th lines translate each other; pairs with an empty side are left out as bad.
+
+    Raises:
+      DataError: a file cannot be read, they have unequal numbers of lines, or a line is bad.
+    """
+    collector = _Collector(on_bad, names)
+    sides = [list(_decoded(Path(path).expanduser(), encoding, None)) for path in (source, target)]
+    if len(sides[0]) != len(sides[1]):
+        raise DataError(f"{source} has {len(sides[0])} lines, but {target} has {len(sides[1])}: they must pair up.")
+    for (number, left), (_, right) in zip(*sides):
+        values = dict(zip(names, (left.rstrip("\r\n"), right.rstrip("\r\n"))))
+        if any(value.strip() for value in values.values()):
+            collector.add(values, f"{source}:{number}")
+    return collector.finish(source)
+
+
+def _wanted(fields: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    wanted = dict(fields) if isinstance(fields, Mapping) else {name: name for name in fields}
+    if not wanted:
+        raise DataError("Say which fields to read.")
+    return wanted
+
+
+def _renamed(values: Mapping[Any, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The wanted values under our names; where one is missing, all that there is, so that the message can show it."""
+    if any(theirs not in values for theirs in wanted.values()):
+        return {f"{key}": value for key, value in values.items() if key not in wanted} | {
+            ours: values[theirs] for ours, theirs in wanted.items() if theirs in values
+        }
+    return {ours: values[theirs] for ours, theirs in wanted.items()}
+
+
+def _check_header(path: str, names: Sequence[str], wanted: Mapping[str, Any]) -> None:
+    missing = [str(theirs) for theirs in wanted.values() if theirs not in names]
+    if missing:
+        raise DataError(f"{path}:1: the header has no column {', '.join(missing)}; it has {', '.join(names)}.")
+
+
+def _files(path: str, ending: str) -> list[Path]:
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        return [root]
+    files = sorted(file for file in root.rglob(f"*{ending}") if not file.name.startswith("."))
+    if not files:
+        raise DataError(f"The folder {root} holds no *{ending} file.")
+    return files
+
+
+def _decoded(file: Path, encoding: str, collector: _Collector | None) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers from 1; those of another encoding are bad."""
+    try:
+        with open(file, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode(encoding)
+                except UnicodeDecodeError as error:
+                    reason = f"is not {encoding}: byte {line[error.start]:#04x} at column {error.start + 1}"
+                    if collector is None:
+                        raise DataError(f"{file}:{number}: {reason}. Convert it, or give its encoding.") from error
+                    collector.bad(f"{file}:{number}", reason, f"not {encoding}")
+                    continue
+                yield number, text
+    except LookupError as error:
+        raise DataError(f"There is no encoding {encoding!r}.") from error
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdl.data.text import Tokenizer, characters, load_tokenizer, train_tokenizer, utf8_bytes
+from jaxdl.data.text.tokenizer import SPECIAL
+from jaxdl.errors import ConfigError, DataError
+
+CORPUS = ["The quick brown fox jumps over the lazy dog.", "Ünïcode: 日本語, naïve café.", "the the the"] * 4
+KINDS = ("character", "byte", "bpe", "unigram", "wordpiece")
+
+
+def trained(kind):
+    return train_tokenizer(CORPUS, kind=kind, vocabulary_size=300)
+
+
+@pytest.mark.parametrize("kind", ["character", "byte", "bpe"])
+def test_what_the_vocabulary_knows_comes_back_as_it_was(kind):
+    tokenizer = trained(kind)
+    for text in CORPUS:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(st.characters(exclude_categories=("Cs",))))
+def test_bytes_hold_any_text(text):
+    for tokenizer in (_bytes, _pairs):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+_bytes, _pairs = utf8_bytes(), train_tokenizer(["aa bb aab"] * 3, kind="bpe", vocabulary_size=264)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_come_first_and_are_never_made_of_text(kind):
+    tokenizer = trained(kind)
+    assert [tokenizer.token(i) for i in range(len(SPECIAL))] == list(SPECIAL)
+    roles = ("pad", "unknown", "begin", "end", "mask", "separator")
+    assert [tokenizer.special(role) for role in roles] == list(range(6))
+    assert tokenizer.encode("the fox").max() < tokenizer.vocabulary_size
+    assert tokenizer.decode([2, *tokenizer.encode("the"), 3]).strip() == "the"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_gives_the_same_tokens(kind, tmp_path):
+    tokenizer = trained(kind)
+    tokenizer.save(tmp_path / "tokenizer.json")
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        np.testing.assert_array_equal(load_tokenizer(path=str(path)).encode(CORPUS[1]), tokenizer.encode(CORPUS[1]))
+
+
+def test_the_library_of_hugging_face_reads_the_file(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizer = trained("bpe")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    assert theirs(CORPUS[0])["input_ids"] == tokenizer.encode(CORPUS[0]).tolist()
+
+
+def test_many_texts_are_encoded_as_each_alone():
+    tokenizer = trained("bpe")
+    for one, many in zip(CORPUS, tokenizer.encode_all(CORPUS), strict=True):
+        np.testing.assert_array_equal(tokenizer.encode(one), many)
+
+
+def test_offsets_point_into_the_text():
+    ids, offsets = trained("wordpiece").offsets("the quick")
+    assert ["the quick"[begin:end] for begin, end in offsets] == ["the", "quick"]
+    assert len(ids) == 2
+
+
+def test_unknown_characters_are_the_unknown_token():
+    tokenizer = characters(["ab"])
+    assert tokenizer.encode("axb").tolist() == [6, 1, 7]
+
+
+def test_training_twice_gives_the_same_vocabulary():
+    assert trained("bpe").json == trained("bpe").json
+
+
+def test_what_cannot_be():
+    with pytest.raises(DataError, match="no text"):
+        train_tokenizer(["", ""])
+    with pytest.raises(ConfigError, match="above 262"):
+        train_tokenizer(CORPUS, kind="bpe", vocabulary_size=100)
+    with pytest.raises(ConfigError, match="'word'"):
+        train_tokenizer(CORPUS, kind="word")
+    with pytest.raises(DataError, match=r"no tokenizer\.json"):
+        Tokenizer("{}")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_tokenizer(path="nowhere")
+    with pytest.raises(KeyError, match="no token 999"):
+        characters(["a"]).token(999)
+    with pytest.raises(DataError, match="no character"):
+        characters([""])
+
+
+def test_a_missing_role_is_named():
+    import tokenizers
+
+    bare = Tokenizer(tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a")).to_str())
+    assert bare.find("pad") is None
+    with pytest.raises(ConfigError, match="'pad'"):
+        bare.special("pad")
