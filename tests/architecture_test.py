@@ -18,7 +18,7 @@ LEVELS = (
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 # One door per library: which rooms may import it.
 DOORS = {
-    "flax.linen": {"nn", "models", "learners"},
+    "flax.linen": {"nn", "models", "learners", "inspection"},
     "optax": {"optim", "learners", "losses", "inference"},
     "orbax": {"checkpoint"},
     "grain": {"data"},

@@ -14,6 +14,8 @@ VERBS = {
     "evaluate": "measure a trained model, with confidence intervals",
     "predict": "label image files with a trained model, as JSON lines",
     "export": "write a trained model into one file",
+    "convert": "bring weights of other frameworks in, or ours out, with a report of every tensor",
+    "inspect": "print the parameters of a model, their shapes and shardings, and the FLOPs of its layers",
     "config": "print a resolved config with the origin of every value",
     "list": "list models, tasks, data sources, optimizers, schedules, augmentations, transforms and hooks",
     "doctor": "check devices, versions, memory, caches and the distributed environment",
@@ -140,6 +142,53 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors file to write")
+    parser.add_argument(
+        "--merge-lora", action="store_true", help="write the model inside a LoRA, its adapters merged into its kernels"
+    )
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="a folder of Hugging Face, a file of weights, or a run folder")
+    parser.add_argument("output", nargs="?", metavar="OUTPUT", help="a .safetensors file; to huggingface: a folder")
+    parser.add_argument("--to", choices=("jaxdl", "huggingface"), default="jaxdl", help="whose names to write")
+    parser.add_argument("--dry-run", action="store_true", help="print the report and write nothing")
+    parser.add_argument("--verbose", action="store_true", help="a line for every tensor, not for each group")
+    parser.add_argument(
+        "--layout", metavar="NAME", help="a family such as bert, or module:function (default: what the source says)"
+    )
+    parser.add_argument(
+        "--config", default="", metavar="FILE[:ARG]", help="the model of this config (default: what the source says)"
+    )
+    parser.add_argument("--map", action="append", default=[], metavar="REGEX=TEXT", help="rename tensors of the source")
+    parser.add_argument("--skip", action="append", default=[], metavar="REGEX", help="tensors to leave as initialised")
+    parser.add_argument(
+        "--resize",
+        action="append",
+        default=[],
+        metavar="REGEX[=METHOD]",
+        help="tensors of another size: grid, linear, rows",
+    )
+    parser.add_argument(
+        "--entry", metavar="KEY", help="of a PyTorch checkpoint, which of its entries holds the tensors"
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="write floating-point numbers so")
+    parser.add_argument("--like", metavar="FOLDER", help="to huggingface: take the config.json of this folder")
+    parser.add_argument("--prefix", metavar="TEXT", help="to huggingface: what names begin with, such as bert.")
+    _add_code(parser)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument(
+        "--config", metavar="FILE[:ARG]", help="the model that this config would train, where it would"
+    )
+    subject.add_argument("--workdir", "--model", dest="workdir", metavar="RUN", help="or at what this run folder holds")
+    parser.add_argument("--layers", action="store_true", help="layers with output shapes and FLOPs for one example")
+    parser.add_argument("--depth", type=_positive, metavar="N", help="no deeper than N parts of a name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--step", metavar="STEP", help="of a run: best, last or a number")
+    parser.add_argument("--cpu-devices", type=_positive, metavar="N", help="pretend that the CPU is N devices")
+    _add_code(parser)
 
 
 def _add_config_verb(parser: argparse.ArgumentParser) -> None:
@@ -159,12 +208,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", required=True, metavar="FILE[:ARG]", help="a Python file with get_config(), or a saved config.json"
     )
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="PACKAGE", help="a package that a saved config may name"
-    )
-    parser.add_argument(
-        "--code", metavar="FILE", help="the config file that defines what the saved config names; it is run"
-    )
+    _add_code(parser)
     parser.epilog = "any value of the config is a flag: --config.optimizer.learning_rate=3e-4"
 
 
@@ -173,8 +217,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--workdir", "--model", dest="workdir", required=True, metavar="RUN", help="a run folder or an exported file"
     )
     parser.add_argument("--step", metavar="STEP", help="best, last or a number (default: best where one was kept)")
+    _add_code(parser)
+
+
+def _add_code(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--allow", action="append", default=[], metavar="PACKAGE", help="a package that the saved config may name"
+        "--allow", action="append", default=[], metavar="PACKAGE", help="a package that a saved config may name"
     )
     parser.add_argument(
         "--code", metavar="FILE", help="the config file that defines what the saved config names; it is run"
@@ -196,7 +244,7 @@ def _at_least(least: int, text: str) -> int:
 
 
 def _module(verb: str) -> str:
-    return {"list": "listing", "config": "show_config"}.get(verb, verb)
+    return {"list": "listing", "config": "show_config", "inspect": "show_model"}.get(verb, verb)
 
 
 _add = {
@@ -204,6 +252,8 @@ _add = {
     "evaluate": _add_evaluate,
     "predict": _add_predict,
     "export": _add_export,
+    "convert": _add_convert,
+    "inspect": _add_inspect,
     "config": _add_config_verb,
     "list": _add_list,
     "doctor": _add_doctor,

@@ -33,7 +33,31 @@ def run(options: argparse.Namespace) -> int:
         print(f"{kind} ({KINDS[kind]})")
         for name, line in entries(importlib.import_module(KINDS[kind]), _HOMES.get(kind, KINDS[kind])):
             print(f"  {name:24} {line}")
+        if kind == "models":
+            _print_published()
     return 0
+
+
+def _print_published() -> None:
+    """Prints the sizes that were published, with their parameters and FLOPs."""
+    from jaxdl.inspection import table
+    from jaxdl.models.published import PUBLISHED
+
+    header = ("published size", "parameters", "GFLOPs", "input", "paper")
+    rows = [
+        (
+            f"  {entry.name}",
+            f"{entry.parameters:,}",
+            f"{entry.flops / 1e9:,.3f}",
+            ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, (shape, _) in entry.inputs.items()),
+            entry.paper,
+        )
+        for entry in PUBLISHED
+    ]
+    if rows:
+        print()
+        print(table((f"  {header[0]}", *header[1:]), rows, right=("parameters", "GFLOPs")))
+        print("  (of one example's forward pass, a multiplication and an addition counting as two)")
 
 
 def entries(module: ModuleType, home: str | tuple[str, ...]) -> list[tuple[str, str]]:

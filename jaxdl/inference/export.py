@@ -31,7 +31,8 @@ def export(loaded: Loaded, path: str | Path) -> None:
             del kept[name]
     metadata = {"config": configs.to_json(kept), "facts": json.dumps(dict(loaded.facts)), "step": str(loaded.step)}
     state = {"params": loaded.state.params, "model_state": loaded.state.model_state}
-    tensors = {name: np.asarray(leaf) for name, leaf in trees.flatten(state).items()}
+    # A transposed view would be written in the order of its memory, without a word.
+    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in trees.flatten(state).items()}
     try:
         save_file(tensors, str(path), metadata=metadata)
         os.chmod(path, 0o666 & ~_umask())  # It is made for its owner alone.

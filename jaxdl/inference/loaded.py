@@ -66,7 +66,7 @@ def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) ->
     path = Path(path)
     config_text, facts, arrays, at = _read_folder(path, step) if path.is_dir() else _read_file(path)
     config = configs.from_json(config_text)
-    learner, task = _build(config, allow)
+    learner, task = build_learner(config, allow)
     state = TrainState(
         step=jnp.asarray(at, jnp.int32),
         key=jax.random.key(0),
@@ -78,7 +78,8 @@ def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) ->
     return Loaded(learner=learner, state=state, task=task, preprocess=preprocess, config=config, facts=facts, step=at)
 
 
-def _build(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
+def build_learner(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
+    """The learner and the task of a saved config; the learner evaluates and predicts only."""
     parts = {name: config[name] for name in ("model", "task", "learner", "precision") if name in config}
     built = {name: configs.build(part, allow=tuple(allow)) for name, part in parts.items()}
     whole = built["learner"] if "learner" in built else None

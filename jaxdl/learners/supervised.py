@@ -14,6 +14,7 @@ from jaxdl import rng
 from jaxdl.errors import ConfigError
 from jaxdl.learners.learner import Learner, TrainState
 from jaxdl.learners.precision import Precision, cast
+from jaxdl.learners.statistics import evaluating, frozen_layers, keep
 from jaxdl.metrics import Mean, add
 from jaxdl.optim import groups
 from jaxdl.types import Array, Batch, Key, Metrics, PyTree
@@ -47,6 +48,7 @@ def supervised(
     optimizer: optax.GradientTransformation,
     *,
     frozen: Sequence[str] = (),
+    frozen_statistics: bool = True,
     microbatches: int = 1,
     precision: Precision = Precision(),  # noqa: B008  (frozen)
     remat: Remat = "none",
@@ -63,6 +65,8 @@ def supervised(
       task: What the outputs mean.
       optimizer: Any Optax transformation.
       frozen: Regexes over parameter names; no gradient and no optimizer state is made for what they match.
+      frozen_statistics: Whether a layer with running statistics, such as batch normalization, runs as in evaluation
+        while all its parameters are frozen: it uses its statistics and does not change them. Dropout stays on.
       microbatches: The number of parts that a batch is split into, their gradients added; divides the batch.
       precision: The dtypes of parameters, computation and outputs.
       remat: What the backward pass computes again rather than keeps: nothing; all; all but matrix products.
@@ -71,7 +75,7 @@ def supervised(
     if microbatches < 1:
         raise ConfigError(f"microbatches must be at least 1, not {microbatches}.")
     optimizer = optax.with_extra_args_support(optimizer)
-    apply = _apply(model, task, precision)
+    apply = _apply(model, task, precision, frozen if frozen_statistics else ())
     forward = apply if remat == "none" else jax.checkpoint(apply, policy=_REMAT_POLICIES[remat], static_argnums=(3,))
     gradients = _gradients(forward, task, frozen, microbatches)
 
@@ -117,21 +121,25 @@ def supervised(
     return Learner(init, step, evaluate, predict)
 
 
-def _apply(model: nn.Module, task: Task, precision: Precision) -> Callable[..., tuple[PyTree, PyTree]]:
+def _apply(
+    model: nn.Module, task: Task, precision: Precision, frozen: Sequence[str]
+) -> Callable[..., tuple[PyTree, PyTree]]:
     """The model under a precision policy: `(variables, batch, key, train) -> (outputs, model_state)`."""
 
     def apply(variables: PyTree, batch: Batch, key: Key | None, train: bool) -> tuple[PyTree, PyTree]:
         state = {name: value for name, value in variables.items() if name != "params"}
         inputs = cast(dict(task.inputs(batch)), precision.compute)
-        outputs, new_state = model.apply(
-            {"params": cast(variables["params"], precision.compute), **state},
-            **inputs,
-            train=train,
-            mutable=list(state) if train else [],
-            rngs={} if key is None else {"dropout": key},
-        )
+        still = frozen_layers(variables["params"], state, frozen) if train else frozenset()
+        with evaluating(still):
+            outputs, new_state = model.apply(
+                {"params": cast(variables["params"], precision.compute), **state},
+                **inputs,
+                train=train,
+                mutable=list(state) if train else [],
+                rngs={} if key is None else {"dropout": key},
+            )
         new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), dict(new_state), state) if train else state
-        return cast(outputs, precision.output), new_state
+        return cast(outputs, precision.output), keep(new_state, state, still)
 
     return apply
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,7 @@ class BottleneckBlock(nn.Module):
     """Convolutions 1 x 1, 3 x 3 and 1 x 1 around a shortcut (He et al. 2016, figure 5 right), stride in the 3 x 3.
 
     The result has four times `features` channels. Attributes as in `BasicBlock`; the shortcut is a projection.
+    `width_factor` times `features` is the width of the 3 x 3 convolution.
     """
 
     features: int
@@ -68,15 +69,17 @@ class BottleneckBlock(nn.Module):
     drop_rate: float = 0.0
     zero_init_residual: bool = True
     dtype: str | None = None
+    width_factor: int = 1
 
     @nn.compact
     def __call__(self, x_BhwD: jax.Array, train: bool) -> jax.Array:
         """Maps (B, h, w, D) to (B, h / stride, w / stride, channels of the block)."""
         conv, norm = _layers(self.dtype)
         last_scale = initializers.zeros if self.zero_init_residual else initializers.ones
-        y = conv(self.features, 1, name="conv_0")(x_BhwD)
+        inner = self.width_factor * self.features
+        y = conv(inner, 1, name="conv_0")(x_BhwD)
         y = self.activation(norm(name="norm_0")(y, train=train))
-        y = conv(self.features, 3, self.stride, name="conv_1")(y)
+        y = conv(inner, 3, self.stride, name="conv_1")(y)
         y = self.activation(norm(name="norm_1")(y, train=train))
         y = conv(4 * self.features, 1, name="conv_2")(y)
         y = norm(scale_init=last_scale, name="norm_2")(y, train=train)
@@ -103,10 +106,11 @@ class ResNet(nn.Module):
     """A residual network, version 1.5: the stride of a bottleneck is in its 3 x 3 convolution.
 
     He et al. 2016, "Deep Residual Learning for Image Recognition". With 1,000 classes the depths 18, 34, 50, 101 and
-    152 have 11,689,512, 21,797,672, 25,557,032, 44,549,160 and 60,192,808 parameters.
+    152 have 11,689,512, 21,797,672, 25,557,032, 44,549,160 and 60,192,808 parameters. Wide ResNet-50-2 (Zagoruyko and
+    Komodakis 2016, table 8) is depth 50 with width_factor 2: 68,883,240 parameters.
 
     Attributes:
-      num_classes: C, the number of outputs.
+      num_classes: C, the number of outputs; None for the pooled features (B, D) in their place.
       depth: Number of weighted layers.
       stem: "imagenet" is a 7 x 7 convolution of stride 2 and a 3 x 3 max pooling of stride 2; "cifar", for small
         images, a 3 x 3 convolution alone.
@@ -117,9 +121,10 @@ class ResNet(nn.Module):
       zero_init_residual: Start every block as its shortcut (Goyal et al. 2017, section 5.1).
       remat: Recompute each block in the backward pass instead of keeping its activations.
       dtype: Type of the computation, such as "bfloat16"; None promotes the types of input and parameters.
+      width_factor: How much wider the 3 x 3 convolutions of the bottlenecks are; the depths 50, 101 and 152 have such.
     """
 
-    num_classes: int
+    num_classes: int | None
     depth: Literal[18, 34, 50, 101, 152] = 50
     stem: Literal["imagenet", "cifar"] = "imagenet"
     width: int = 64
@@ -128,18 +133,24 @@ class ResNet(nn.Module):
     zero_init_residual: bool = True
     remat: bool = False
     dtype: str | None = None
+    width_factor: int = 1
 
     def __post_init__(self) -> None:
         if self.depth not in BLOCKS:
             raise ValueError(f"depth must be one of {tuple(BLOCKS)}, not {self.depth}; see CifarResNet for others.")
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem must be 'imagenet' or 'cifar', not {self.stem!r}.")
+        if self.width_factor < 1 or (self.width_factor > 1 and self.depth < 50):
+            raise ValueError(
+                f"width_factor must be at least 1, and 1 for the depths 18 and 34 which have no bottlenecks, not "
+                f"{self.width_factor} for depth {self.depth}."
+            )
         activation(self.activation)
         super().__post_init__()
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `image` (B, h, w, channels), float, to logits (B, C)."""
+        """Maps `image` (B, h, w, channels), float, to logits (B, C), or features (B, D)."""
         conv, norm = _layers(self.dtype)
         activate = activation(self.activation)
         large = self.stem == "imagenet"
@@ -148,12 +159,21 @@ class ResNet(nn.Module):
         if large:
             x = max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         block, counts = BLOCKS[self.depth]
-        options = {"activation": activate, "zero_init_residual": self.zero_init_residual, "dtype": self.dtype}
+        options: dict[str, Any] = {
+            "activation": activate,
+            "zero_init_residual": self.zero_init_residual,
+            "dtype": self.dtype,
+        }
+        if block is BottleneckBlock:
+            options["width_factor"] = self.width_factor
         make = nn.remat(block, static_argnums=(2,)) if self.remat else block
         for stage, index, stride, drop_rate in plan(counts, self.stochastic_depth_rate):
             name = f"stage_{stage}_block_{index}"
             x = make(self.width * 2**stage, stride, drop_rate=drop_rate, name=name, **options)(x, train)
-        return Dense(self.num_classes, dtype=self.dtype, name="head")(global_average_pool(x))
+        features_BD = global_average_pool(x)
+        if self.num_classes is None:
+            return features_BD
+        return Dense(self.num_classes, dtype=self.dtype, name="head")(features_BD)
 
 
 def plan(counts: Sequence[int], stochastic_depth_rate: float) -> list[tuple[int, int, int, float]]:

@@ -17,7 +17,7 @@ class CifarResNet(nn.Module):
     parameters.
 
     Attributes:
-      num_classes: C, the number of outputs.
+      num_classes: C, the number of outputs; None for the pooled features (B, D) in their place.
       depth: Number of weighted layers, 6 n + 2, such as 20, 32, 44, 56 or 110.
       width: Channels of the first stage; each later stage doubles them.
       activation: Name in `jaxdl.nn.activation`, or a function.
@@ -29,7 +29,7 @@ class CifarResNet(nn.Module):
       dtype: Type of the computation, such as "bfloat16"; None promotes the types of input and parameters.
     """
 
-    num_classes: int
+    num_classes: int | None
     depth: int = 20
     width: int = 16
     activation: str | Activation = "relu"
@@ -49,7 +49,7 @@ class CifarResNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `image` (B, h, w, channels), float, to logits (B, C)."""
+        """Maps `image` (B, h, w, channels), float, to logits (B, C), or features (B, D)."""
         activate = activation(self.activation)
         x = Conv(self.width, use_bias=False, kernel_init=he_normal_fan_out, dtype=self.dtype, name="stem_conv")(image)
         x = activate(BatchNorm(dtype=self.dtype, name="stem_norm")(x, train=train))
@@ -65,4 +65,7 @@ class CifarResNet(nn.Module):
                 dtype=self.dtype,
                 name=f"stage_{stage}_block_{index}",
             )(x, train)
-        return Dense(self.num_classes, dtype=self.dtype, name="head")(global_average_pool(x))
+        features_BD = global_average_pool(x)
+        if self.num_classes is None:
+            return features_BD
+        return Dense(self.num_classes, dtype=self.dtype, name="head")(features_BD)

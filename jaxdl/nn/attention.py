@@ -71,6 +71,8 @@ class Attention(nn.Module):
       implementation: See `attend`.
       dtype: Type of the computation; None promotes the types of input and parameters.
       kernel_init: Initializer of the kernels.
+      query_init: Of that of the queries; None for `kernel_init`.
+      out_init: Of that of the result; None for `kernel_init`.
     """
 
     features: int
@@ -91,6 +93,8 @@ class Attention(nn.Module):
     implementation: Implementation | None = None
     dtype: Any = None
     kernel_init: initializers.Initializer = initializers.lecun_normal()
+    query_init: initializers.Initializer | None = None
+    out_init: initializers.Initializer | None = None
 
     def __post_init__(self) -> None:
         if self.head_dim is None and self.features % self.num_heads:
@@ -152,16 +156,14 @@ class Attention(nn.Module):
         )
         out_bias = self.use_bias if self.out_bias is None else self.out_bias
         merged = out.reshape(*x_BTD.shape[:2], -1)
-        y_BTD = Dense(self.features, use_bias=out_bias, dtype=self.dtype, kernel_init=self.kernel_init, name="out")(
-            merged
-        )
-        return y_BTD, seen if self.cross and cache is None else cache
+        out_init = self.out_init or self.kernel_init
+        y_BTD = Dense(self.features, use_bias=out_bias, dtype=self.dtype, kernel_init=out_init, name="out")(merged)
+        return y_BTD, seen if self.cross else cache
 
     def _heads(self, x: jax.Array, name: str, heads: int, use_bias: bool) -> jax.Array:
         width = self.head_dim or self.features // self.num_heads
-        dense = Dense(
-            heads * width, use_bias=use_bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name, parent=self
-        )
+        init = self.query_init if name == "query" and self.query_init is not None else self.kernel_init
+        dense = Dense(heads * width, use_bias=use_bias, dtype=self.dtype, kernel_init=init, name=name, parent=self)
         y = dense(x).reshape(*x.shape[:2], heads, width)
         if self.query_key_norm and name in ("query", "key"):
             norm = nn.RMSNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name=f"{name}_norm", parent=self)
@@ -218,6 +220,9 @@ def attend(
             f"Causal attention needs as many queries as keys, not {query.shape[1]} and {key.shape[1]}: "
             "give a mask of positions."
         )
+    if query.shape[2] % key.shape[2]:
+        raise ValueError(f"{key.shape[2]} key and value heads do not divide {query.shape[2]} query heads.")
+    mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     chosen = implementation or _choose(query, causal, window, dropout_rate, bias)
     if chosen in ("cudnn", "xla"):
@@ -277,16 +282,22 @@ class _Scores:
         rows = query.reshape(batch, count, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
         rows = rows.reshape(batch * groups, heads // groups * count, width)
         columns = key.transpose(0, 2, 3, 1).reshape(batch * groups, width, keys)
-        scores = ((rows * self.scale) @ columns).reshape(batch, heads, count, keys).astype(jnp.float32)
+        scores = jnp.matmul(rows * self.scale, columns, preferred_element_type=jnp.float32)
+        scores = scores.reshape(batch, heads, count, keys)
         if self.bias is not None:
             scores = scores + _part(self.bias, start, count, first, keys)
-        weights = jax.nn.softmax(self._hide(scores, start, first), axis=-1)
+        # The softmax divides by its sum after the product with the values, where there is less to divide.
+        scores = self._hide(scores, start, first)
+        weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
+        total = jnp.sum(weights, axis=-1, keepdims=True)
         if dropout_key is not None:
             kept = jax.random.bernoulli(dropout_key, 1 - self.dropout_rate, weights.shape)
             weights = jnp.where(kept, weights / (1 - self.dropout_rate), 0)
         weights = weights.astype(query.dtype).reshape(batch * groups, heads // groups * count, keys)
         values = value.transpose(0, 2, 1, 3).reshape(batch * groups, keys, width)
-        return (weights @ values).reshape(batch, heads, count, width).transpose(0, 2, 1, 3)
+        out = jnp.matmul(weights, values, preferred_element_type=jnp.float32)
+        out = out.reshape(batch, heads, count, width) / total
+        return out.astype(query.dtype).transpose(0, 2, 1, 3)
 
     def _hide(self, scores: jax.Array, start: int, first: int) -> jax.Array:
         count, keys = scores.shape[2:]
@@ -298,8 +309,7 @@ class _Scores:
 
 
 def _part(whole: jax.Array, start: int, count: int, first: int, keys: int) -> jax.Array:
-    """The block of a mask or bias (..., T, S) for these queries and keys, where its axes are not 1."""
-    whole = whole.reshape((1,) * (4 - whole.ndim) + whole.shape)
+    """The block of a mask or bias (B, H, T, S) for these queries and keys, where its axes are not 1."""
     if whole.shape[2] != 1:
         whole = whole[:, :, start : start + count]
     return whole if whole.shape[3] == 1 else whole[..., first : first + keys]

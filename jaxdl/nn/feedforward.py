@@ -22,6 +22,7 @@ class FeedForward(nn.Module):
       dropout_rate: Probability that a hidden feature is dropped in training.
       dtype: Type of the computation; None promotes the types of input and parameters.
       kernel_init: Initializer of the kernels.
+      down_init: Of that of `down`; None for `kernel_init`.
     """
 
     features: int
@@ -32,13 +33,15 @@ class FeedForward(nn.Module):
     dropout_rate: float = 0.0
     dtype: Any = None
     kernel_init: initializers.Initializer = initializers.lecun_normal()
+    down_init: initializers.Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `x` (..., D) to (..., features)."""
-        options = {"use_bias": self.use_bias, "dtype": self.dtype, "kernel_init": self.kernel_init}
+        options: dict[str, Any] = {"use_bias": self.use_bias, "dtype": self.dtype, "kernel_init": self.kernel_init}
         act = activation(self.activation)
         up = Dense(self.hidden, name="up", **options)(x)
         hidden = act(Dense(self.hidden, name="gate", **options)(x)) * up if self.gated else act(up)
         hidden = nn.Dropout(self.dropout_rate, deterministic=not train, name="dropout")(hidden)
+        options["kernel_init"] = self.down_init or self.kernel_init
         return Dense(self.features, name="down", **options)(hidden)

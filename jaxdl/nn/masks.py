@@ -26,6 +26,8 @@ def attention_mask(
       window: How many keys, its own included, it sees behind it and, where not causal, before it; None for all.
       also: Another mask that must allow it too, broadcastable to (B, H, T, S).
     """
+    if window is not None and window < 1:
+        raise ValueError(f"A window holds at least the query's own key: give window >= 1, not {window}.")
     ahead = keys_BS[:, None, None, :] - queries_BT[:, None, :, None]
     mask = jnp.ones(ahead.shape, bool)
     if causal:

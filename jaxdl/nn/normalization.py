@@ -1,5 +1,6 @@
 """Normalization layers. Letters: B batch, D channels."""
 
+import math
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ class BatchNorm(nn.Module):
 
     Parameters `scale` and `bias` (D,), and running `mean` and `var` (D,) in the collection `batch_stats`: the variables
     of Flax's own layer. Statistics are float32. The running variance is that of the batch, without the n / (n - 1) that
-    PyTorch applies to it. Rows of padding count like any other unless a `mask` leaves them out.
+    PyTorch applies to it. Padding counts like anything else unless a `mask` leaves it out.
 
     Attributes:
       momentum: What the running statistics keep of themselves at each step (PyTorch's momentum is one minus this).
@@ -40,7 +41,13 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
-        """Normalizes `x` (B, ..., D); `mask` (B,) is zero for the rows that the statistics leave out."""
+        """Normalizes `x` (B, ..., D).
+
+        Args:
+          x: Float.
+          train: Whether to use, and keep, the statistics of this batch.
+          mask: Zero for what those leave out: rows (B,), or of sequences (B, T, D) frames (B, T).
+        """
         shape = (x.shape[-1],)
         scale_D = self.param("scale", self.scale_init, shape, self.param_dtype)
         bias_D = self.param("bias", self.bias_init, shape, self.param_dtype)
@@ -87,10 +94,10 @@ def _moments(x: jax.Array, mask: jax.Array | None, axes: tuple[str, ...]) -> tup
         if axes:
             mean_D, square_D = jax.lax.pmean((mean_D, square_D), axes)
     else:
-        weight = mask.astype(jnp.float32).reshape(-1, *(1,) * (x.ndim - 1))
+        weight = mask.astype(jnp.float32).reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
         sums = (jnp.sum(x * weight, leading), jnp.sum(jnp.square(x) * weight, leading), jnp.sum(weight))
-        total_D, squares_D, rows = jax.lax.psum(sums, axes) if axes else sums
-        count = jnp.maximum(rows, 1) * (x[0, ..., 0].size)
+        total_D, squares_D, kept = jax.lax.psum(sums, axes) if axes else sums
+        count = jnp.maximum(kept, 1) * math.prod(x.shape[mask.ndim : -1])
         mean_D, square_D = total_D / count, squares_D / count
     return mean_D, jnp.maximum(square_D - jnp.square(mean_D), 0)
 

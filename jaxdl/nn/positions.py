@@ -69,6 +69,9 @@ def sinusoids(length: int, features: int, *, base: float = 10_000.0, interleaved
     otherwise all sines come first and the wavelengths end at 2 pi `base`, as in Whisper (Radford et al. 2022).
     """
     half = features // 2
+    if features % 2 or (not interleaved and half < 2):
+        least = "" if interleaved else ", at least 4"
+        raise ValueError(f"Sinusoids come in pairs: give an even number of features{least}, not {features}.")
     steps = np.arange(half) / (half if interleaved else half - 1)
     angles = np.arange(length)[:, None] * base**-steps
     both = np.stack((np.sin(angles), np.cos(angles)), axis=-1 if interleaved else 1)
@@ -102,18 +105,19 @@ class RelativeBias(nn.Module):
       num_buckets: Half of them hold one distance each, the others grow logarithmically.
       max_distance: All distances from here on share the last bucket.
       bidirectional: Whether keys ahead have buckets of their own; otherwise they count as distance 0.
+      embedding_init: Initializer of the table.
     """
 
     num_heads: int
     num_buckets: int = 32
     max_distance: int = 128
     bidirectional: bool = True
+    embedding_init: initializers.Initializer = initializers.normal(1.0)
 
     @nn.compact
     def __call__(self, queries_BT: jax.Array, keys_BS: jax.Array) -> jax.Array:
         """Maps positions (B, T) and (B, S) to a bias (B, H, T, S)."""
-        init = initializers.normal(1.0)
-        table = self.param("embedding", init, (self.num_buckets, self.num_heads), jnp.float32)
+        table = self.param("embedding", self.embedding_init, (self.num_buckets, self.num_heads), jnp.float32)
         return jnp.moveaxis(table[self.bucket(keys_BS[:, None, :] - queries_BT[:, :, None])], -1, 1)
 
     def bucket(self, ahead: jax.Array) -> jax.Array:

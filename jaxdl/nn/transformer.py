@@ -1,6 +1,6 @@
 """Transformer layers and stacks of them. Letters: B batch, T tokens, S tokens of the context, D features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import flax.struct
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxdl.nn.attention import KeyValue
+from jaxdl.nn.masks import both, segment_attention_mask, token_attention_mask
 from jaxdl.nn.regularization import drop_examples
 
 
@@ -47,6 +48,16 @@ class Cache(flax.struct.PyTreeNode):
         empty = tuple(LayerCache(make(batch, length, heads, head_dim, dtype)) for _ in range(layers))
         return cls(empty, jnp.zeros(batch, jnp.int32))
 
+    @property
+    def own(self) -> tuple[dict[str, Any], ...]:
+        """The `own` of `Layers`: each layer's entry."""
+        return tuple({"cache": entry} for entry in self.layers)
+
+    @property
+    def room(self) -> int:
+        """How many tokens a row may hold."""
+        return self.layers[0].tokens.key.shape[1]
+
     def positions(self, tokens_BT: jax.Array) -> jax.Array:
         """Positions (B, T) of tokens that follow those so far."""
         return self.length[:, None] + jnp.arange(tokens_BT.shape[1])[None]
@@ -55,6 +66,33 @@ class Cache(flax.struct.PyTreeNode):
         """The cache with `count` more tokens in each row, or as many as its mask has."""
         added = count if token_mask_BT is None else jnp.sum(token_mask_BT != 0, axis=1, dtype=jnp.int32)
         return Cache(tuple(layers), self.length + added)
+
+
+def decoder_places(
+    tokens_BT: jax.Array,
+    *,
+    token_mask: jax.Array | None = None,
+    positions: jax.Array | None = None,
+    segments: jax.Array | None = None,
+    cache: Cache | None = None,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Positions (B, T) or (1, T) of a decoder's tokens, and what hides keys from them beside causality.
+
+    Without a cache the positions are those given, or the places in the row, and padding and other documents are hidden.
+    With one the tokens follow those that it holds, and nothing is hidden: padding is behind them and overwritten.
+
+    Raises:
+      ValueError: positions or segments are given with a cache, or the tokens are more than it has room for.
+    """
+    count = tokens_BT.shape[1]
+    if cache is None:
+        places = jnp.arange(count)[None] if positions is None else positions
+        return places, both(token_attention_mask(token_mask), segment_attention_mask(segments))
+    if positions is not None or segments is not None:
+        raise ValueError("A cache says the positions, and holds one document a row: give no positions and no segments.")
+    if count > cache.room:
+        raise ValueError(f"{count} tokens are more than the cache has room for: {cache.room}.")
+    return cache.positions(tokens_BT), None
 
 
 class TransformerLayer(nn.Module):
@@ -191,11 +229,11 @@ class Layers(nn.Module):
         if self.is_initializing():
             keys = jax.random.split(self.make_rng("params"), self.count)
             made = jax.vmap(lambda key: layer.init({"params": key, "dropout": key}, x, **own[0], **shared))(keys)
-            if set(made) != {"params"}:
-                raise ValueError(f"Layers with {sorted(set(made) - {'params'})} cannot be scanned: set scan=False.")
-            for index, name in enumerate(names):
+            _check_scannable(made)
+            for index, name in enumerate(names if "params" in made else ()):
                 self.put_variable("params", name, jax.tree.map(lambda leaf, i=index: leaf[i], made["params"]))
-        params: list[Any] = [self.get_variable("params", name) for name in names]
+        _check_scannable([kind for kind, variables in self.variables.items() if names[0] in variables])
+        params: list[Any] = [self.get_variable("params", name, {}) for name in names]
         rngs = jax.random.split(self.make_rng("dropout"), self.count) if self.has_rng("dropout") else None
 
         def body(x: jax.Array, each: tuple[Any, Any, Any]) -> tuple[jax.Array, Any]:
@@ -214,6 +252,11 @@ def rising(rate: float, count: int) -> tuple[dict[str, float], ...]:
     ({'drop_rate': 0.0}, {'drop_rate': 0.1}, {'drop_rate': 0.2})
     """
     return tuple({"drop_rate": rate * index / max(count - 1, 1)} for index in range(count)) if rate else ()
+
+
+def _check_scannable(collections: Iterable[str]) -> None:
+    if others := sorted(set(collections) - {"params"}):
+        raise ValueError(f"Layers with {others} cannot be scanned: set scan=False.")
 
 
 def _stack(trees: Sequence[Any]) -> Any:

@@ -1,6 +1,7 @@
 """Optimizers: update rules, schedules, weight decay and learning rates by name, freezing, plateaus."""
 
 from jaxdl.optim.groups import merge, partition
+from jaxdl.optim.multipliers import gradual_unfreezing, layerwise, unfreeze_at
 from jaxdl.optim.muon import muon
 from jaxdl.optim.optimizer import OptimizerState, learning_rate_at, optimizer
 from jaxdl.optim.plateau import PlateauState, observe, reduce_on_plateau
@@ -30,8 +31,10 @@ __all__ = [
     "constant",
     "cosine",
     "exponential",
+    "gradual_unfreezing",
     "inverse_sqrt",
     "lamb",
+    "layerwise",
     "learning_rate_at",
     "linear",
     "lion",
@@ -48,5 +51,6 @@ __all__ = [
     "rmsprop",
     "sgd",
     "step_decay",
+    "unfreeze_at",
     "warmup_stable_decay",
 ]

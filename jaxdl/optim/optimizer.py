@@ -57,7 +57,11 @@ def optimizer(
         any `optax.scale_by_*`. Not `optax.adam(learning_rate)`, which already holds both.
       learning_rate: A number, or a function of the step such as `cosine(...)`.
       weight_decay: Decoupled (Loshchilov and Hutter, 2019): added after the rule, hence times the learning rate.
-      learning_rate_multipliers: Rules for a factor per parameter, such as layer-wise rates; empty for 1 throughout.
+      learning_rate_multipliers: Rules for a factor per parameter, such as `layerwise(...)`; empty for 1 throughout.
+        A factor is a number or a function of the step, such as `unfreeze_at(...)`. While it is 0 the parameter stays
+        exactly as it is, weight decay and `max_norm` included; its gradient still counts for `clip_norm` and for
+        the moments of the rule, which are then those of the recent gradients when it begins to move. (What never
+        trains belongs in the experiment's `frozen`, which saves the gradient too.)
       clip_norm: The largest norm of all gradients together; larger ones are scaled down to it.
       clip_value: The largest absolute value of an element, limited before the norm is.
       l1: The penalty `l1 * sum(abs(parameter))`, through the gradient.
@@ -138,7 +142,7 @@ class _Settings:
         """Finds rules that do not fit the parameters."""
         for what, strength in (("weight decay", self.weight_decay), ("l1", self.l1), ("l2", self.l2)):
             _strengths(strength, params, what=what)
-        _multipliers(self.learning_rate_multipliers, params)
+        _multipliers(self.learning_rate_multipliers, params, jnp.zeros((), jnp.int32))
 
     def rate(self, step: Array) -> jax.Array:
         """The learning rate at a step, before the plateau's scale."""
@@ -166,11 +170,12 @@ def _update(
     rate, plateau = settings.rate(state.step), state.plateau
     if settings.plateau is not None:
         rate, plateau = settings.plateau.update(rate, plateau)
-    multipliers = _multipliers(settings.learning_rate_multipliers, params)
+    multipliers = _multipliers(settings.learning_rate_multipliers, params, state.step)
     updates = jax.tree.map(lambda u, factor: u * (-factor * rate).astype(u.dtype), updates, multipliers)
     if settings.max_norm is not None:
         limit = settings.max_norm
         updates = jax.tree.map(lambda u, p: _limit_norm(p + u, limit) - p, updates, params)
+    updates = jax.tree.map(_unless_zero, multipliers, updates)
     return updates, OptimizerState(optax.safe_increment(state.step), rate, rule, plateau)
 
 
@@ -207,10 +212,19 @@ def _strengths(strength: float | Rules, params: PyTree, *, what: str) -> PyTree:
     return jax.tree.map(lambda leaf: float(strength) if leaf.ndim > 1 else 0.0, params)
 
 
-def _multipliers(rules: Rules, params: PyTree) -> PyTree:
+def _multipliers(rules: Rules, params: PyTree, step: Array) -> PyTree:
+    """The factor for each parameter at a step: a number, or an array where it is a function of the step."""
     if not rules:
         return jax.tree.map(lambda _: 1.0, params)
-    return assign(rules, params, what="learning-rate multiplier")
+    chosen = assign(rules, params, what="learning-rate multiplier")
+    return jax.tree.map(lambda factor: jnp.asarray(factor(step), float) if callable(factor) else factor, chosen)
+
+
+def _unless_zero(factor: float | jax.Array, update: jax.Array) -> jax.Array:
+    """The update, and exactly nothing while the factor is zero: neither a limited norm nor infinity times zero."""
+    if isinstance(factor, jax.Array):
+        return jnp.where(factor == 0, jnp.zeros_like(update), update)
+    return update if factor else jnp.zeros_like(update)
 
 
 def _check_transformation(name: str, value: Any) -> None:
@@ -232,7 +246,8 @@ def _check_strength(name: str, strength: float | Rules) -> None:
             re.compile(entry[0])
         except re.error as error:
             raise ValueError(f"{name} holds {entry[0]!r}, which is not a regular expression: {error}.") from error
-        _check_number(f"{name} of {entry[0]!r}", entry[1])
+        if not (name == "learning_rate_multipliers" and callable(entry[1])):
+            _check_number(f"{name} of {entry[0]!r}", entry[1])
 
 
 def _check_number(name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 
 from jaxdl.data import Pipeline
+from jaxdl.interop.transfer import InitFrom
 from jaxdl.learners import (
     Augmentation,
     Learner,
@@ -96,6 +97,7 @@ class Experiment:
       steps: How long to train; or
       epochs: how long to train, in passes over the training data.
       evals: Evaluations by name; `test` gives results such as `test/accuracy`.
+      init_from: Weights that a new run starts from; a run that is resumed does not look at it.
       seed: Of initialisation, data order and everything random; it takes the place of the pipelines' own seeds.
       augment: A function of (key, batch) that runs on the device before each step.
       precision: The dtypes of parameters, computation and outputs.
@@ -127,6 +129,7 @@ class Experiment:
     steps: int | None = None
     epochs: float | None = None
     evals: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
+    init_from: InitFrom | None = None
     seed: int = 0
     augment: Augmentation | None = None
     precision: Precision = Precision()

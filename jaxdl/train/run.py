@@ -25,6 +25,7 @@ from jaxdl.train.hooks.save import recall, remembered
 from jaxdl.train.loop import Hook, Moment, fit
 from jaxdl.train.program import Program, compile_step, describe, prepare
 from jaxdl.train.reporter import Reporter
+from jaxdl.train.start import Start, begin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,8 @@ def train(
     Raises:
       Preempted: SIGTERM or SIGINT came; the state is saved.
       NonFiniteError: the loss stayed NaN or infinite.
-      CheckpointError: the checkpoints of `workdir` belong to another model, or none of them is sound.
+      CheckpointError: the checkpoints of `workdir` belong to another model, or none of them is sound; or `init_from`
+        cannot be read or does not fit.
       WorkdirError: `workdir` cannot be written or is in use.
       DataError: the data is bad.
     """
@@ -79,22 +81,24 @@ def train(
             stack.enter_context(_checkpoints(experiment, folder, force=force_lock)) if folder is not None else None
         )
         restored = checkpoints.restore(program.state) if checkpoints is not None else None
+        beginning = begin(experiment, program) if restored is None else restored
         if folder is not None:  # Only now: a config that does not fit the checkpoints must not replace theirs.
-            folder.write({**record, "run.json": json.dumps(_facts(experiment, program), indent=1)})
-        return _run(experiment, program, checkpoints, restored, reporter)
+            read = beginning.record if isinstance(beginning, Start) else {}
+            folder.write({**record, **read, "run.json": json.dumps(_facts(experiment, program), indent=1)})
+        return _run(experiment, program, checkpoints, beginning, reporter)
 
 
 def _run(
     experiment: Experiment,
     program: Program,
     checkpoints: Checkpoints | None,
-    restored: Restored | None,
+    beginning: Restored | Start,
     reporter: Reporter,
 ) -> Outcome:
     last = experiment.total_steps
     log = Log(experiment.log_every, reporter.train_row, last=last)
     memories: tuple[Hook, ...] = (log, *experiment.hooks)
-    start, state, ended = _begin(program, restored, memories, reporter)
+    start, state, ended = _begin(beginning, memories, reporter)
     reporter.begin(start)
     with StopOnSignal() as signals:
         save = _save(experiment, checkpoints, memories, log)
@@ -114,11 +118,14 @@ def _run(
 
 
 def _begin(
-    program: Program, restored: Restored | None, memories: Sequence[Hook], reporter: Reporter
+    beginning: Restored | Start, memories: Sequence[Hook], reporter: Reporter
 ) -> tuple[int, TrainState, str | None]:
     """The step and state to begin at, and why training had ended there, where it had."""
-    if restored is None:
-        return 0, program.initial_state(), None
+    if isinstance(beginning, Start):
+        for note in beginning.notes:
+            reporter.note(note)
+        return 0, beginning.state, None
+    restored = beginning
     for skipped in restored.skipped:
         reporter.warn(f"Checkpoint {skipped.step} is corrupt and was set aside as {skipped.moved_to}: {skipped.reason}")
     recall(memories, restored.info["hooks"])

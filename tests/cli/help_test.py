@@ -76,7 +76,7 @@ def test_list_names_what_there_is(jaxdl):
     assert (code, err) == (0, "")
     for name in ("LeNet", "ResNet", "MLP", "Classification", "digits", "adam", "cosine", "RandomCrop", "EarlyStopping"):
         assert f"  {name} " in out
-    for line in out.splitlines():
+    for line in filter(None, out.splitlines()):
         assert line.endswith(")") or len(line.split(maxsplit=1)) == 2
     code, models, _ = jaxdl("list", "models")
     assert code == 0

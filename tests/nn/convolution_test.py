@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdl.nn import Conv
+from jaxdl.nn.convolution import UpConv
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,14 @@ def test_dtype_and_bias_are_optional():
     assert variables["params"]["kernel"].dtype == jnp.float32
 
 
-@pytest.mark.parametrize(("options", "message"), [({"kernel_size": 2}, "odd.*not 2"), ({"stride": 0}, "stride.*not 0")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel_size": 2}, "odd.*not 2"),
+        ({"stride": 0}, "stride.*not 0"),
+        ({"padding": "SAME"}, "padding must be one of.*not 'SAME'"),
+    ],
+)
 def test_bad_sizes_are_refused_at_construction(options, message):
     with pytest.raises(ValueError, match=message):
         Conv(3, **options)
@@ -47,3 +55,38 @@ def test_bad_sizes_are_refused_at_construction(options, message):
 def test_a_batch_that_is_no_image_is_refused():
     with pytest.raises(ValueError, match=r"not shape \(2, 3\)"):
         Conv(3).init(jax.random.key(0), jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "groups", "size"),
+    [(3, 2, 1, 7), (3, 2, 1, 8), (5, 2, 4, 8), (2, 2, 1, 7), (4, 4, 1, 8), (7, 1, 4, 9), (3, 3, 1, 7)],
+)
+def test_paddings_of_tensorflow_equal_those_of_xla(padding, kernel_size, stride, groups, size):
+    x = jax.random.normal(jax.random.key(0), (2, size, size + 1, 4))
+    conv = Conv(8 if groups == 1 else 4, kernel_size, stride, groups, use_bias=False, padding=padding)
+    variables = conv.init(jax.random.key(1), x)
+    expected = jax.lax.conv_general_dilated(
+        x,
+        variables["params"]["kernel"],
+        (stride, stride),
+        padding.upper(),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    np.testing.assert_allclose(conv.apply(variables, x), expected, atol=1e-5)
+
+
+def test_the_transposed_convolution_equals_torch():
+    torch = pytest.importorskip("torch")
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
+    layer = UpConv(6, 2)
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, layer.init(jax.random.key(1), x))
+    kernel, bias = (np.asarray(variables["params"][name]) for name in ("kernel", "bias"))
+    expected = torch.nn.functional.conv_transpose2d(
+        torch.tensor(np.asarray(x).transpose(0, 3, 1, 2)),
+        torch.tensor(kernel.transpose(2, 3, 0, 1)),
+        torch.tensor(bias),
+        stride=2,
+    )
+    np.testing.assert_allclose(layer.apply(variables, x), expected.permute(0, 2, 3, 1), atol=1e-5)

@@ -110,3 +110,14 @@ def test_statistics_stay_float32_under_bfloat16():
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(jnp.float32)}
     np.testing.assert_allclose(state["batch_stats"]["mean"], train(X)[1]["batch_stats"]["mean"], atol=1e-3)
+
+
+def test_a_mask_of_frames_equals_the_frames_that_it_keeps():
+    x, mask = jax.random.normal(jax.random.key(0), (3, 5, 4)), jnp.arange(5)[None] < jnp.array([[5], [2], [0]])
+    module = BatchNorm()
+    variables = module.init(jax.random.key(1), x, train=False)
+    kept = jnp.concatenate((x[0], x[1, :2]))
+    y, state = module.apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
+    expected, expected_state = module.apply(variables, kept, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(jnp.concatenate((y[0], y[1, :2])), expected, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, expected_state)

@@ -1,0 +1,183 @@
+"""Llama. Letters: B batch, T tokens, D features, H heads, G key and value heads, K features of a head, V vocabulary."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.nn import initializers
+
+from jaxdl.nn import (
+    Attention,
+    Cache,
+    Dense,
+    FeedForward,
+    Layers,
+    Rotary,
+    TransformerLayer,
+    activation,
+    decoder_places,
+)
+
+INIT = initializers.normal(0.02)
+
+
+class Llama(nn.Module):
+    """A Transformer decoder of text with rotary positions, gated feed-forward layers and root-mean-square normalization.
+
+    Touvron et al. 2023, "Llama 2: Open Foundation and Fine-Tuned Chat Models". The defaults are Llama 2 7B, with
+    6,738,415,616 parameters. Llama 3 8B (Grattafiori et al. 2024) has `vocab_size=128_256, num_kv_heads=8,
+    hidden=14_336, rope_base=500_000.0` and 8,030,261,248, and from 3.1 on `rope_factor=8.0,
+    rope_original_length=8192` (32.0 in 3.2). With a `window` this is Mistral (Jiang et al. 2023).
+
+    Attributes:
+      vocab_size: V.
+      features: D.
+      num_layers: Number of layers.
+      num_heads: H.
+      num_kv_heads: G, a divisor of H (Ainslie et al. 2023); None for H.
+      head_dim: K; None for D / H.
+      hidden: Hidden features of the feed-forward layers.
+      activation: Name in `jaxdl.nn.activation`, of their gates.
+      window: How many tokens a token sees, itself included; None for all before it.
+      rope_base: The rotary wavelengths run from 2 pi to 2 pi `rope_base`.
+      rope_factor: Positions are divided by it throughout (Chen et al. 2023) where `rope_original_length` is None, else
+        at long wavelengths only, by the rule of Llama 3.1.
+      rope_original_length: Length that the model was first trained at, for that rule.
+      rope_low_frequency: Wavelengths above `rope_original_length / rope_low_frequency` are stretched in full;
+      rope_high_frequency: those below `rope_original_length / rope_high_frequency` stay.
+      tie_embeddings: Whether the output uses the embeddings of the tokens; otherwise a dense layer `head`.
+      attention_bias: Whether the projections of the attention have a bias.
+      feedforward_bias: Whether the feed-forward layers have one.
+      norm_epsilon: Added to the mean square by the normalizations.
+      dropout_rate: Probability that a feature of an embedding or branch is dropped in training.
+      attention_dropout_rate: Probability that an attention weight is dropped in training.
+      scan: Run the layers as one loop, compiled once; not with a cache.
+      remat: Recompute each layer in the backward pass instead of keeping its activations.
+      dtype: Type of the computation, such as "bfloat16"; None promotes the types of input and parameters.
+    """
+
+    vocab_size: int = 32_000
+    features: int = 4096
+    num_layers: int = 32
+    num_heads: int = 32
+    num_kv_heads: int | None = None
+    head_dim: int | None = None
+    hidden: int = 11_008
+    activation: str = "silu"
+    window: int | None = None
+    rope_base: float = 10_000.0
+    rope_factor: float = 1.0
+    rope_original_length: int | None = None
+    rope_low_frequency: float = 1.0
+    rope_high_frequency: float = 4.0
+    tie_embeddings: bool = False
+    attention_bias: bool = False
+    feedforward_bias: bool = False
+    norm_epsilon: float = 1e-5
+    dropout_rate: float = 0.0
+    attention_dropout_rate: float = 0.0
+    scan: bool = False
+    remat: bool = False
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.head_dim is None and self.features % self.num_heads:
+            raise ValueError(f"num_heads={self.num_heads} does not divide features={self.features}: give head_dim.")
+        if self.num_heads % self._kv_heads:
+            raise ValueError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}.")
+        if self._width % 2:
+            raise ValueError(f"The rotary embedding turns pairs of features: head_dim={self._width} must be even.")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window={self.window} must be at least 1, or None.")
+        activation(self.activation)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: jax.Array,
+        *,
+        token_mask: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        segments: jax.Array | None = None,
+        cache: Cache | None = None,
+        train: bool = False,
+    ) -> Any:
+        """Gives the logits (B, T, V) of the token after each one, and with a cache also the cache after these tokens.
+
+        Args:
+          tokens: Ids, int (B, T).
+          token_mask: (B, T), 1 for a token and 0 for padding, which with a cache is behind the tokens; None where
+            there is none.
+          positions: (B, T); by default the place in the row, or in the cache.
+          segments: Number of the document of each token, (B, T), where several are packed into one row: a token sees
+            those of its own.
+          cache: Of `empty_cache`, or of the call before; it says the positions.
+          train: Whether to drop features.
+        """
+        places, mask = decoder_places(
+            tokens, token_mask=token_mask, positions=positions, segments=segments, cache=cache
+        )
+        embedding = nn.Embed(
+            self.vocab_size, self.features, dtype=self.dtype, embedding_init=INIT, name="token_embedding"
+        )
+        x_BTD = nn.Dropout(self.dropout_rate, deterministic=not train, name="dropout")(embedding(tokens))
+        x_BTD, entries = self._layers(scan=self.scan and cache is None)(
+            x_BTD, own=() if cache is None else cache.own, mask=mask, positions_BT=places, train=train
+        )
+        x_BTD = nn.RMSNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="final_norm")(x_BTD)
+        if self.tie_embeddings:
+            logits = embedding.attend(x_BTD.reshape(-1, self.features)).reshape(*tokens.shape, self.vocab_size)
+        else:
+            logits = Dense(self.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=INIT, name="head")(x_BTD)
+        return logits if cache is None else (logits, cache.after(entries, token_mask, tokens.shape[1]))
+
+    def empty_cache(self, batch_size: int, length: int) -> Cache:
+        """A cache with room for `length` tokens a row."""
+        dtype = self.dtype or jnp.float32
+        return Cache.zeros(self.num_layers, batch_size, length, self._kv_heads, self._width, dtype)
+
+    def _layers(self, scan: bool) -> Layers:
+        options: dict[str, Any] = {"dtype": self.dtype, "kernel_init": INIT}
+        rotary = Rotary(
+            base=self.rope_base,
+            factor=self.rope_factor,
+            original_length=self.rope_original_length,
+            low_frequency=self.rope_low_frequency,
+            high_frequency=self.rope_high_frequency,
+        )
+        attention = partial(
+            Attention,
+            self.features,
+            self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            causal=True,
+            window=self.window,
+            rotary=rotary,
+            use_bias=self.attention_bias,
+            dropout_rate=self.attention_dropout_rate,
+            **options,
+        )
+        feedforward = partial(
+            FeedForward,
+            self.features,
+            self.hidden,
+            activation=self.activation,
+            gated=True,
+            use_bias=self.feedforward_bias,
+            **options,
+        )
+        norm = partial(nn.RMSNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        layer = partial(TransformerLayer, attention, feedforward, norm, dropout_rate=self.dropout_rate)
+        return Layers(layer, self.num_layers, scan=scan, remat=self.remat, name="layers")
+
+    @property
+    def _kv_heads(self) -> int:
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def _width(self) -> int:
+        return self.head_dim or self.features // self.num_heads

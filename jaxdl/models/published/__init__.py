@@ -1,0 +1,13 @@
+"""Published sizes of the models, each with its number of parameters and its FLOPs."""
+
+from jaxdl.models.published import convolutional, encoders, recurrent
+from jaxdl.models.published.entry import Published
+
+PUBLISHED: tuple[Published, ...] = (
+    *convolutional.PUBLISHED,
+    *recurrent.PUBLISHED,
+    *encoders.PUBLISHED,
+)
+"""Every published size, family by family."""
+
+__all__ = ["PUBLISHED", "Published"]
