@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "jaxdl"
 LEVELS = (
     ("config", "errors", "types", "trees", "rng"),
-    ("nn", "losses", "metrics", "data", "augment", "checkpoint"),
+    ("nn", "losses", "metrics", "data", "augment", "checkpoint", "decoding"),
     ("models", "tasks", "optim"),
     ("learners",),
     ("parallel", "inference", "interop", "inspection"),

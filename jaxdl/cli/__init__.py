@@ -13,6 +13,7 @@ VERBS = {
     "train": "train the experiment of a config, resuming where its run folder left off",
     "evaluate": "measure a trained model, with confidence intervals",
     "predict": "label image files with a trained model, as JSON lines",
+    "generate": "continue prompts with a trained language model, as the text comes or as JSON lines",
     "export": "write a trained model into one file",
     "convert": "bring weights of other frameworks in, or ours out, with a report of every tensor",
     "inspect": "print the parameters of a model, their shapes and shardings, and the FLOPs of its layers",
@@ -139,6 +140,27 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="what to continue; else each line of standard input"
+    )
+    parser.add_argument("--max-tokens", type=_positive, default=200, metavar="N", help="most tokens (default 200)")
+    parser.add_argument("--min-tokens", type=_natural, default=0, metavar="N", help="tokens before the end token")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token (default 1)")
+    parser.add_argument("--top-k", type=_positive, metavar="K", help="draw from the K likeliest tokens")
+    parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that sum up to P")
+    parser.add_argument("--min-p", type=float, metavar="P", help="draw from those at least P times the likeliest")
+    parser.add_argument("--repetition-penalty", type=float, metavar="F", help="above 1 against repetition")
+    parser.add_argument("--beams", type=_positive, metavar="W", help="search with W beams instead of drawing")
+    parser.add_argument("--length-penalty", type=float, default=0.0, metavar="A", help="of beams (default 0)")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end the text before this")
+    parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="of the draws (default 0)")
+    parser.add_argument("--batch-size", type=_positive, default=16, metavar="B", help="prompts a call (default 16)")
+    parser.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json, instead of the model's own")
+    parser.add_argument("--json", action="store_true", help="print JSON, as for several prompts")
+
+
 def _add_export(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors file to write")
@@ -251,6 +273,7 @@ _add = {
     "train": _add_train,
     "evaluate": _add_evaluate,
     "predict": _add_predict,
+    "generate": _add_generate,
     "export": _add_export,
     "convert": _add_convert,
     "inspect": _add_inspect,

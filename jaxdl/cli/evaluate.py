@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"There is no evaluation {options.split!r}; there are {', '.join(names)}.")
     for name in names if options.split is None else [options.split]:
         evaluation = configs.build(config["evals"][name], allow=allow)
-        _show(name, loaded.step, _measure(loaded, evaluation.data, options.replicates), as_json=options.json)
+        _show(name, loaded.step, _measure(loaded, evaluation, options.replicates), as_json=options.json)
     return 0
 
 
@@ -42,12 +42,13 @@ def step_choice(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def _measure(loaded: Any, pipeline: Any, replicates: int) -> dict[str, Any]:
+def _measure(loaded: Any, evaluation: Any, replicates: int) -> dict[str, Any]:
     import jax
 
     from jaxdl.parallel import make_mesh
     from jaxdl.train.evaluation import RESAMPLED, Pass, evaluate, intervals, numbered, read, resampled
 
+    pipeline = evaluation.data
     devices = jax.devices() if pipeline.batch_size % jax.device_count() == 0 else jax.devices()[:1]
     mesh = make_mesh({"data": -1}, devices)
     pipeline = dataclasses.replace(pipeline, check=pipeline.check or getattr(loaded.task, "check", None))
@@ -56,7 +57,30 @@ def _measure(loaded: Any, pipeline: Any, replicates: int) -> dict[str, Any]:
     batches = Pass(pipeline=pipeline, mesh=mesh)
     metrics = evaluate(learner, loaded.state, numbered(batches) if replicates else batches)
     plain = {name: metric for name, metric in metrics.items() if not name.endswith(RESAMPLED)}
-    return {"examples": len(pipeline.source), "values": read(plain), "intervals": intervals(metrics)}
+    found = {"examples": len(pipeline.source), "values": read(plain), "intervals": intervals(metrics)}
+    return found if evaluation.report is None else _reported(loaded, evaluation.report, batches, replicates, found)
+
+
+def _reported(loaded: Any, report: Any, batches: Any, replicates: int, found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, with what a report makes of all predictions together."""
+    import jax
+
+    from jaxdl.train.report import Resampling, bootstrap, predictions
+
+    if not hasattr(loaded.task, "decode"):
+        raise ConfigError("The report of an evaluation needs a task with `decode`.")
+    learner = loaded.learner._replace(predict=jax.jit(loaded.learner.predict))
+    pairs = predictions(learner, loaded.task.decode, loaded.state, batches)
+    intervals = found["intervals"]
+    if isinstance(report, Resampling):
+        statistics = report.statistics(pairs)
+        values = report.values(statistics.sum(axis=0))
+        intervals = intervals | bootstrap(report, statistics, replicates=replicates)
+    else:
+        values = report(pairs)
+    values = found["values"] | {name: float(value) for name, value in values.items()}
+    signatures = dict(report.signatures) if hasattr(report, "signatures") else {}
+    return {**found, "values": values, "intervals": intervals, "signatures": signatures}
 
 
 def _show(name: str, step: int, found: dict[str, Any], *, as_json: bool) -> None:
@@ -67,6 +91,7 @@ def _show(name: str, step: int, found: dict[str, Any], *, as_json: bool) -> None
         numbers = {key: plain(value) for key, value in values.items()}
         intervals = {key: plain(ends) for key, ends in found["intervals"].items()}
         row = {"split": name, "step": step, "examples": found["examples"], **numbers, "intervals_95": intervals}
+        row |= {"signatures": found["signatures"]} if "signatures" in found else {}
         print(json.dumps(row, allow_nan=False))
         return
     print(f"{name}: {found['examples']:,} examples, parameters of step {step:,}")
@@ -78,3 +103,5 @@ def _show(name: str, step: int, found: dict[str, Any], *, as_json: bool) -> None
             print(f"  {key}:")
             for row in value:
                 print("    " + " ".join(f"{cell:6g}" for cell in (row if isinstance(row, list) else [row])))
+    for key, signature in sorted(found["signatures"].items()) if "signatures" in found else ():
+        print(f"  {key} is {signature}")

@@ -12,6 +12,7 @@ import numpy as np
 from jaxdl.data import examples
 from jaxdl.data.permutation import SHORT, permutation, permute
 from jaxdl.data.validation import Problems, non_finite
+from jaxdl.data.windows import Cuts, by_length
 from jaxdl.errors import DataError
 from jaxdl.types import Source
 
@@ -43,6 +44,10 @@ class Pipeline:
         refused by `check`): `"raise"` a `DataError` that names it, or `"skip"` it: its row is zero and its mask 0.
       check: `check(batch) -> [(row, reason), ...]`, such as `task.check`.
       shard: `(index, count)`: this pipeline gives the rows `index` of `count` equal parts of each batch.
+      window: Batches whose examples are sorted by length before they are cut into batches again, in another order, so
+        that a batch holds examples of similar length and needs little padding; see `jaxdl.data.windows`. The source
+        must offer `lengths` (N,) and pad in `gather(indices, within)` to what the examples `within` need; transforms
+        there can be none. Batches then differ in shape, and a learner is compiled once for each.
 
     Raises:
       DataError: the source is empty.
@@ -59,6 +64,7 @@ class Pipeline:
     on_bad: Literal["raise", "skip"] = "raise"
     check: Callable[[NumpyBatch], Problems] | None = None
     shard: tuple[int, int] = (0, 1)
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.source) < 1:
@@ -77,11 +83,20 @@ class Pipeline:
                 "seed and processes must be at least 0 and threads at least 1 (or None), not "
                 f"seed={self.seed}, processes={self.processes}, threads={self.threads}."
             )
+        if self.window is not None:
+            if self.window < 1 or not self.shuffle:
+                raise ValueError(f"window must be at least 1 and needs shuffle=True, not {self.window}.")
+            if self.transforms or not (hasattr(self.source, "gather") and hasattr(self.source, "lengths")):
+                raise ValueError("A window needs a source with `gather` and `lengths`, and no transforms.")
 
     def __getitem__(self, step: int) -> NumpyBatch:
         """The rows of this shard in the batch of a step; it costs the same at any step."""
         positions = self._positions(step, 1)
-        return _build(self, self.order(positions), positions)
+        if self.window is None:
+            return _build(self, self.order(positions), positions)
+        # All shards of a batch must be of one width, so each looks at the whole batch.
+        whole = self.order(np.arange(self.batch_size, dtype=np.int64) + step * self.batch_size)
+        return _build(self, whole[self._rows()], positions, whole)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -99,6 +114,16 @@ class Pipeline:
 
     def order(self, positions: np.ndarray) -> np.ndarray:
         """The example at each position (int64 of any shape) of the endless line."""
+        if self.window is not None:
+            positions = np.asarray(positions, np.int64)
+            return by_length(positions, self._unsorted, self.source.lengths, self._cuts)  # type: ignore[attr-defined]
+        return self._unsorted(positions)
+
+    @property
+    def _cuts(self) -> Cuts:
+        return Cuts(len(self.source), self.batch_size, self.window or 1, self.seed)
+
+    def _unsorted(self, positions: np.ndarray) -> np.ndarray:
         size = len(self.source)
         epochs, offsets = np.divmod(np.asarray(positions, np.int64), size)
         if not self.shuffle or size == 1:
@@ -181,11 +206,14 @@ def fingerprint(pipeline: Pipeline, step: int) -> str:
     return hashlib.sha256(whole.indices(step).astype("<i8").tobytes()).hexdigest()[:16]
 
 
-def _build(pipeline: Pipeline, indices: np.ndarray, positions: np.ndarray) -> NumpyBatch:
+def _build(
+    pipeline: Pipeline, indices: np.ndarray, positions: np.ndarray, within: np.ndarray | None = None
+) -> NumpyBatch:
     gather = getattr(pipeline.source, "gather", None)
     errors: dict[int, Exception] = {}
     if gather is not None and not pipeline.transforms:
-        batch = {name: np.asarray(value) for name, value in gather(indices).items()}
+        rows = gather(indices) if within is None else gather(indices, within)
+        batch = {name: np.asarray(value) for name, value in rows.items()}
     else:
         make = functools.partial(examples.make, pipeline.source, pipeline.transforms, pipeline.seed)
         batch, errors = examples.stack(make, indices, positions, pipeline._layout, pipeline.threads)

@@ -1,8 +1,25 @@
 """Trained models: loading them from a run folder or one file, predicting, exporting."""
 
+from jaxdl.decoding import GREEDY, Sampling
 from jaxdl.inference.adapters import merge_lora
 from jaxdl.inference.export import export
 from jaxdl.inference.images import Prediction, predict_images
 from jaxdl.inference.loaded import Loaded, load
+from jaxdl.inference.text import Generated, TextModel, beam_texts, generate_texts, stream_text, text_model
 
-__all__ = ["Loaded", "Prediction", "export", "load", "merge_lora", "predict_images"]
+__all__ = [
+    "GREEDY",
+    "Generated",
+    "Loaded",
+    "Prediction",
+    "Sampling",
+    "TextModel",
+    "beam_texts",
+    "export",
+    "generate_texts",
+    "load",
+    "merge_lora",
+    "predict_images",
+    "stream_text",
+    "text_model",
+]

@@ -19,8 +19,8 @@ _KEPT = ("model", "task", "learner", "precision", "evals")
 def export(loaded: Loaded, path: str | Path) -> None:
     """Writes the parameters with all that prediction needs into one `.safetensors` file.
 
-    The tensors keep their names (`params/stem/kernel`); the config, labels and example shape are in the header's
-    metadata, so that any safetensors reader opens the file. `load` reads it back.
+    The tensors keep their names (`params/stem/kernel`); the config, labels, example shape and tokenizer are in the
+    header's metadata, so that any safetensors reader opens the file. `load` reads it back.
 
     Raises:
       WorkdirError: the file cannot be written.
@@ -30,9 +30,11 @@ def export(loaded: Loaded, path: str | Path) -> None:
         for name in set(kept) - set(_KEPT) - {"call"}:
             del kept[name]
     metadata = {"config": configs.to_json(kept), "facts": json.dumps(dict(loaded.facts)), "step": str(loaded.step)}
+    if loaded.tokenizer is not None:
+        metadata["tokenizer"] = loaded.tokenizer.json
     state = {"params": loaded.state.params, "model_state": loaded.state.model_state}
     # A transposed view would be written in the order of its memory, without a word.
-    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in trees.flatten(state).items()}
+    tensors = {name: np.asarray(leaf, order="C") for name, leaf in trees.flatten(state).items()}
     try:
         save_file(tensors, str(path), metadata=metadata)
         os.chmod(path, 0o666 & ~_umask())  # It is made for its owner alone.

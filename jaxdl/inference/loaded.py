@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from jaxdl import config as configs
 from jaxdl import trees
 from jaxdl.checkpoint import BestOf, Checkpoints, restore_part
+from jaxdl.data.text import Tokenizer, load_tokenizer
 from jaxdl.errors import CheckpointError
 from jaxdl.learners import Learner, Precision, TrainState, supervised
 from jaxdl.types import PyTree
@@ -35,6 +36,7 @@ class Loaded:
       config: The resolved config of the training, or the part of it that prediction needs.
       facts: The labels and the shape of an example, as training recorded them.
       step: The training step of the parameters.
+      tokenizer: The tokenizer that the model was trained with, where it reads or writes text.
     """
 
     learner: Learner
@@ -44,6 +46,7 @@ class Loaded:
     config: Any
     facts: Mapping[str, Any]
     step: int
+    tokenizer: Tokenizer | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,7 +67,7 @@ def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) ->
       ConfigError: the saved config names something that is not allowed.
     """
     path = Path(path)
-    config_text, facts, arrays, at = _read_folder(path, step) if path.is_dir() else _read_file(path)
+    config_text, facts, arrays, at, tokenizer = _read_folder(path, step) if path.is_dir() else _read_file(path)
     config = configs.from_json(config_text)
     learner, task = build_learner(config, allow)
     state = TrainState(
@@ -75,7 +78,16 @@ def load(path: str | Path, *, step: Choice = None, allow: Sequence[str] = ()) ->
         opt_state=(),
     )
     preprocess = _preprocess(config, tuple(allow))
-    return Loaded(learner=learner, state=state, task=task, preprocess=preprocess, config=config, facts=facts, step=at)
+    return Loaded(
+        learner=learner,
+        state=state,
+        task=task,
+        preprocess=preprocess,
+        config=config,
+        facts=facts,
+        step=at,
+        tokenizer=tokenizer,
+    )
 
 
 def build_learner(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
@@ -100,7 +112,10 @@ def _preprocess(config: Any, allow: tuple[str, ...]) -> Sequence[Any]:
     return ()
 
 
-def _read_folder(path: Path, step: Choice) -> tuple[str, Mapping[str, Any], PyTree, int]:
+_Read = tuple[str, Mapping[str, Any], PyTree, int, Tokenizer | None]
+
+
+def _read_folder(path: Path, step: Choice) -> _Read:
     try:
         config_text = (path / "config.json").read_text()
         facts = _facts(path, (path / "run.json").read_text())
@@ -109,7 +124,9 @@ def _read_folder(path: Path, step: Choice) -> tuple[str, Mapping[str, Any], PyTr
     found = restore_part(path / "checkpoints", _NEEDED, step=_choose(path, step, facts))
     state = found.state["extras"]["average"] if facts["averaged"] else found.state
     arrays = {"params": state["params"], "model_state": state["model_state"] if "model_state" in state else {}}
-    return config_text, facts, arrays, found.step
+    written = path / "tokenizer.json"
+    tokenizer = load_tokenizer(path=str(written)) if written.exists() else None
+    return config_text, facts, arrays, found.step, tokenizer
 
 
 def _choose(path: Path, step: Choice, facts: Mapping[str, Any]) -> int | None:
@@ -127,7 +144,7 @@ def _choose(path: Path, step: Choice, facts: Mapping[str, Any]) -> int | None:
     return best[0] if best else None
 
 
-def _read_file(path: Path) -> tuple[str, Mapping[str, Any], PyTree, int]:
+def _read_file(path: Path) -> _Read:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -135,7 +152,8 @@ def _read_file(path: Path) -> tuple[str, Mapping[str, Any], PyTree, int]:
         config_text, facts, at = metadata["config"], _facts(path, metadata["facts"]), int(metadata["step"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is neither a run folder nor a model exported by jaxdl: {error!r}.") from error
-    return config_text, facts, {"params": {}, "model_state": {}} | trees.nest(arrays), at
+    tokenizer = Tokenizer(metadata["tokenizer"]) if "tokenizer" in metadata else None
+    return config_text, facts, {"params": {}, "model_state": {}} | trees.nest(arrays), at, tokenizer
 
 
 def _facts(path: Path, text: str) -> Mapping[str, Any]:

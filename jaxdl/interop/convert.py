@@ -97,7 +97,7 @@ def to_theirs(
             continue
         results = one.rule.how.to_theirs(tuple(np.asarray(ours[name]) for name in there))
         theirs = _names_for(one, len(results))
-        written |= {name: np.ascontiguousarray(result) for name, result in zip(theirs, results, strict=True)}
+        written |= {name: np.asarray(result, order="C") for name, result in zip(theirs, results, strict=True)}
         lines.append(Line(word=one.rule.how.word, ours=there, theirs=theirs, shapes=shapes))
     done = {name for line in lines for name in line.ours}
     lines += [
@@ -125,7 +125,7 @@ def _write_back(layout: Layout, written: dict[str, Array]) -> list[Line]:
             value = written[name] if isinstance(item, Tied) else item.write and item.write(written[name])
             if value is not None:
                 theirs = patterns.fill(item.theirs, numbers)
-                written[theirs] = np.ascontiguousarray(value)
+                written[theirs] = np.asarray(value, order="C")
                 note = f"repeats {name}" if isinstance(item, Tied) else item.reason
                 lines.append(Line(word="written", theirs=(theirs,), shapes=(np.shape(value),), note=note))
     return lines

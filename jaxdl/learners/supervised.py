@@ -27,7 +27,11 @@ _REMAT_POLICIES: Mapping[str, Callable[..., Any] | None] = {
 
 
 class Task(Protocol):
-    """What a model's outputs mean: a frozen dataclass."""
+    """What a model's outputs mean: a frozen dataclass.
+
+    A task whose predictions are no plain outputs of the model, such as what a beam search finds, also has
+    `predict(model, variables, batch) -> outputs`, which is then the learner's; evaluation measures the plain outputs.
+    """
 
     def inputs(self, batch: Batch) -> Mapping[str, Array]:
         """What the model sees, by keyword."""
@@ -109,16 +113,20 @@ def supervised(
         state = state.replace(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state)
         return state, {**metrics, "grad_norm": Mean.of(optax.tree.norm(grads))}
 
-    def predict(state: TrainState, batch: Batch) -> PyTree:
+    def outputs_of(state: TrainState, batch: Batch) -> PyTree:
         return apply({"params": state.params, **state.model_state}, batch, None, False)[0]
 
     def evaluate(state: TrainState, batch: Batch) -> Metrics:
-        outputs = predict(state, batch)
+        outputs = outputs_of(state, batch)
         loss, _ = task.score(outputs, batch)
         metrics = {"loss": loss, **task.measure(outputs, batch)}
         return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
-    return Learner(init, step, evaluate, predict)
+    def predict(state: TrainState, batch: Batch) -> PyTree:
+        variables = {"params": cast(state.params, precision.compute), **state.model_state}
+        return cast(task.predict(model, variables, batch), precision.output)  # type: ignore[attr-defined]
+
+    return Learner(init, step, evaluate, predict if hasattr(task, "predict") else outputs_of)
 
 
 def _apply(

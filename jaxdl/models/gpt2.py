@@ -132,9 +132,7 @@ class GPT2(nn.Module):
             **options,
         )
         hidden = self.hidden or 4 * self.features
-        feedforward = partial(
-            FeedForward, self.features, hidden, activation=self.activation, down_init=last, **options
-        )
+        feedforward = partial(FeedForward, self.features, hidden, activation=self.activation, down_init=last, **options)
         norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         layer = partial(TransformerLayer, attention, feedforward, norm, dropout_rate=self.dropout_rate)
         return Layers(layer, self.num_layers, scan=scan, remat=self.remat, name="layers")

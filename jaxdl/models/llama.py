@@ -24,7 +24,7 @@ INIT = initializers.normal(0.02)
 
 
 class Llama(nn.Module):
-    """A Transformer decoder of text with rotary positions, gated feed-forward layers and root-mean-square normalization.
+    """A Transformer decoder of text with rotary positions, gated feed-forward layers and normalization by size alone.
 
     Touvron et al. 2023, "Llama 2: Open Foundation and Fine-Tuned Chat Models". The defaults are Llama 2 7B, with
     6,738,415,616 parameters. Llama 3 8B (Grattafiori et al. 2024) has `vocab_size=128_256, num_kv_heads=8,

@@ -56,9 +56,8 @@ class MobileNetV2(nn.Module):
     def __call__(self, image: jax.Array, *, train: bool) -> jax.Array:
         """Maps `image` (B, h, w, channels), float, to logits (B, C), or features (B, D)."""
         activate = activation(self.activation)
-        norms = {"momentum": self.momentum, "epsilon": self.epsilon}
         conv = partial(Conv, use_bias=False, padding=self.padding, kernel_init=he_normal_fan_out, dtype=self.dtype)
-        norm = partial(BatchNorm, dtype=self.dtype, **norms)
+        norm = partial(BatchNorm, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype)
         make = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
         x = conv(rounded(32 * self.width_factor), 3, self.stem_stride, name="stem_conv")(image)
         x = activate(norm(name="stem_norm")(x, train=train))
@@ -71,10 +70,11 @@ class MobileNetV2(nn.Module):
                     stride=stride if place == 0 else 1,
                     activation=activate,
                     padding=self.padding,
+                    momentum=self.momentum,
+                    epsilon=self.epsilon,
                     drop_rate=self.stochastic_depth_rate * (index + 1) / count,
                     dtype=self.dtype,
                     name=f"block_{index}",
-                    **norms,
                 )(x, train)
                 index += 1
         x = conv(rounded(1280 * max(1.0, self.width_factor)), 1, name="last_conv")(x)

@@ -155,24 +155,24 @@ class RecurrentSeq2Seq(nn.Module):
         self.head = Dense(self.target_vocab_size or self.vocab_size, dtype=dtype)
 
     def __call__(
-        self, tokens: jax.Array, targets_in: jax.Array, token_mask: jax.Array | None = None, *, train: bool
+        self, tokens: jax.Array, targets: jax.Array, token_mask: jax.Array | None = None, *, train: bool
     ) -> jax.Array:
         """The logits (B, T, V) of the target tokens.
 
         Args:
           tokens: The source, (B, S).
-          targets_in: The target moved right by one, (B, T): a start token, and all tokens but the last.
+          targets: The target moved right by one, (B, T): a start token, and all tokens but the last.
           token_mask: (B, S), 1 real and 0 padding of the source.
           train: Whether features are dropped.
         """
-        return self.attend(tokens, targets_in, token_mask, train=train)[0]
+        return self.attend(tokens, targets, token_mask, train=train)[0]
 
     def attend(
-        self, tokens: jax.Array, targets_in: jax.Array, token_mask: jax.Array | None = None, *, train: bool = False
+        self, tokens: jax.Array, targets: jax.Array, token_mask: jax.Array | None = None, *, train: bool = False
     ) -> tuple[jax.Array, jax.Array]:
         """The logits (B, T, V), and the float32 weights (B, T, S) of each target token's attention to the source."""
         state = self.encode(tokens, token_mask, train=train)
-        embedded_BTD = self._embed_target(targets_in, train)
+        embedded_BTD = self._embed_target(targets, train)
 
         def step(decoder: DecoderStep, carry: Any, embedded_BD: jax.Array, memory: Memory) -> tuple[Any, Any]:
             state, out = decoder(DecoderState(memory, *carry), embedded_BD, train)

@@ -27,8 +27,8 @@ class UNet(nn.Module):
       width: Channels at full resolution; each halving of the resolution doubles them.
       depth: How often the resolution is halved.
       batch_norm: Normalize after each 3 x 3 convolution, which then has no bias of its own.
-      upsampling: "transpose" is a transposed 2 x 2 convolution (the paper's); "bilinear" enlarges by interpolation, then
-        halves the channels by a 1 x 1 convolution.
+      upsampling: "transpose" is a transposed 2 x 2 convolution (the paper's); "bilinear" enlarges by interpolation,
+        then halves the channels by a 1 x 1 convolution.
       activation: Name in `jaxdl.nn.activation`, or a function.
       dropout_rate: Probability that a value at the lowest resolution is dropped in training.
       remat: Recompute each pair of convolutions in the backward pass instead of keeping its activations.

@@ -81,36 +81,26 @@ class UpConv(nn.Module):
       features: F.
       size: Height and width of the square.
       dtype: Type of the computation; None promotes the types of input and parameters.
-      kernel_init: Initializer of `kernel`.
     """
 
     features: int
     size: int = 2
     dtype: Any = None
-    kernel_init: Initializer = initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x_BhwD: jax.Array) -> jax.Array:
         """Enlarges `x_BhwD` (B, h, w, D)."""
         batch, height, width, channels = x_BhwD.shape
         size = self.size
-        # Every weight of a pixel's square sees the D channels of one pixel alone.
-        kernel = self.param("kernel", _each_pixel(self.kernel_init), (size, size, channels, self.features))
+        # Each result sees the D channels of one pixel alone, a share 1 / size ** 2 of what counts as its inputs.
+        kernel_init = initializers.variance_scaling(float(size**2), "fan_in", "truncated_normal")
+        kernel = self.param("kernel", kernel_init, (size, size, channels, self.features))
         bias_F = self.param("bias", initializers.zeros, (self.features,))
         x_BhwD, kernel, bias_F = promote_dtype(x_BhwD, kernel, bias_F, dtype=self.dtype)
         flat = x_BhwD.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
         squares = flat.reshape(batch, height, width, size, size, self.features)
         y_BhwF = squares.transpose(0, 1, 3, 2, 4, 5).reshape(batch, size * height, size * width, self.features)
         return y_BhwF + bias_F[None, None, None]
-
-
-def _each_pixel(init: Initializer) -> Initializer:
-    def initialize(key: jax.Array, shape: tuple[int, ...], *dtype: Any) -> jax.Array:
-        size, _, channels, features = shape
-        kernel_DF = init(key, (channels, size * size * features), *dtype)
-        return kernel_DF.reshape(channels, size, size, features).transpose(1, 2, 0, 3)
-
-    return initialize
 
 
 def _convolve(x_BhwD: jax.Array, kernel: jax.Array, stride: int, groups: int, padding: Padding) -> jax.Array:

@@ -1,5 +1,6 @@
 """Convolution over sequences in channels-last layout. Letters: B batch, T frames, D input channels, F features."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -59,13 +60,16 @@ class Conv1D(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias_F = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x_BTD, kernel, bias_F = promote_dtype(x_BTD, kernel, bias_F, dtype=self.dtype)
-        depthwise = self.groups == channels == self.features
-        convolve = _shifted_sum if depthwise and jax.default_backend() == "cpu" else _convolution
-        y_BTF = convolve(x_BTD, kernel, self.stride, self.groups)
+        convolve = partial(_convolution, stride=self.stride, groups=self.groups)
+        if self.groups == channels == self.features:
+            shifted = partial(_shifted_sum, stride=self.stride)
+            y_BTF = jax.lax.platform_dependent(x_BTD, kernel, cpu=shifted, default=convolve)
+        else:
+            y_BTF = convolve(x_BTD, kernel)
         return y_BTF if bias_F is None else y_BTF + bias_F[None, None]
 
 
-def _convolution(x_BTD: jax.Array, kernel: jax.Array, stride: int, groups: int) -> jax.Array:
+def _convolution(x_BTD: jax.Array, kernel: jax.Array, *, stride: int, groups: int) -> jax.Array:
     margin = (kernel.shape[0] - 1) // 2
     return jax.lax.conv_general_dilated(
         x_BTD,
@@ -77,7 +81,7 @@ def _convolution(x_BTD: jax.Array, kernel: jax.Array, stride: int, groups: int) 
     )
 
 
-def _shifted_sum(x_BTD: jax.Array, kernel_k1D: jax.Array, stride: int, groups: int) -> jax.Array:
+def _shifted_sum(x_BTD: jax.Array, kernel_k1D: jax.Array, *, stride: int) -> jax.Array:
     # Half-precision products are summed in single precision, as a convolution sums them.
     wide = jnp.promote_types(x_BTD.dtype, jnp.float32)
     margin = (kernel_k1D.shape[0] - 1) // 2

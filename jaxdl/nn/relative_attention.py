@@ -14,7 +14,9 @@ from jaxdl.nn.positions import sinusoids
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention whose scores compare a query with a key and with the distance to it (Dai et al. 2019, section 3.3).
+    """Self-attention whose scores compare a query with a key and with the distance to it.
+
+    Dai et al. 2019, "Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context", section 3.3.
 
     Parameters: those of `Attention`, and `position/kernel` (D, H K) for the sinusoids of the distances, `content_bias`
     and `position_bias` (H, K), which are added to the queries of the two comparisons.

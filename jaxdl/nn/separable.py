@@ -16,9 +16,8 @@ from jaxdl.nn.squeeze_excite import SqueezeExcite
 he_normal_fan_out = initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-def depthwise_normal(key: jax.Array, shape: tuple[int, ...], *dtype: Any) -> jax.Array:
-    """He's normal initialization for a depthwise kernel (k, k, 1, D): each result sees k * k weights."""
-    return initializers.normal((2 / (shape[0] * shape[1])) ** 0.5)(key, shape, *dtype)
+depthwise_normal = initializers.variance_scaling(2.0, "fan_in", "normal")
+"""He's initialization for a depthwise kernel (k, k, 1, D), each result of which sees k * k weights."""
 
 
 class SeparableConv(nn.Module):
@@ -56,7 +55,8 @@ class InvertedResidual(nn.Module):
 
     Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", section 3.4; with channel attention
     after the depthwise convolution as in Howard et al. 2019 and Tan and Le 2019 ("MBConv"). The shortcut is there
-    where the stride is 1 and input and result have as many channels. Each convolution is followed by batch normalization and has no bias.
+    where the stride is 1 and input and result have as many channels. Each convolution is followed by batch
+    normalization and has no bias.
 
     Attributes:
       features: F, channels of the result.

@@ -4,5 +4,13 @@ from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.language_modeling import LanguageModeling
 from jaxdl.tasks.regression import Regression
 from jaxdl.tasks.text_classification import TextClassification
+from jaxdl.tasks.translation import Translation, TranslationReport
 
-__all__ = ["Classification", "LanguageModeling", "Regression", "TextClassification"]
+__all__ = [
+    "Classification",
+    "LanguageModeling",
+    "Regression",
+    "TextClassification",
+    "Translation",
+    "TranslationReport",
+]

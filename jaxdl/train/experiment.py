@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 
 from jaxdl.data import Pipeline
+from jaxdl.data.text import Tokenizer
 from jaxdl.interop.transfer import InitFrom
 from jaxdl.learners import (
     Augmentation,
@@ -22,6 +23,7 @@ from jaxdl.learners import (
 from jaxdl.metrics import Mean
 from jaxdl.train.hooks import EarlyStopping, Plateau
 from jaxdl.train.loop import Hook
+from jaxdl.train.report import Report
 from jaxdl.types import Batch, Metrics
 
 Mode = Literal["max", "min"]
@@ -36,12 +38,15 @@ class Evaluation:
       every: Steps between evaluations.
       every_epochs: Epochs of the training data between evaluations, instead of `every`.
       at_end: Whether to evaluate after the last step too.
+      report: Gives results of all predictions together, for what does not add over batches: it is called with pairs
+        of `task.decode(learner.predict(...))` and the batch, as numpy arrays without rows of padding.
     """
 
     data: Pipeline
     every: int | None = None
     every_epochs: float | None = None
     at_end: bool = True
+    report: Report | None = None
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every_epochs is not None:
@@ -100,6 +105,7 @@ class Experiment:
       init_from: Weights that a new run starts from; a run that is resumed does not look at it.
       seed: Of initialisation, data order and everything random; it takes the place of the pipelines' own seeds.
       augment: A function of (key, batch) that runs on the device before each step.
+      tokenizer: The `jaxdl.data.text.Tokenizer` of the data, kept with the model so that it reads and writes text.
       precision: The dtypes of parameters, computation and outputs.
       microbatches: The parts that a batch is split into to save memory. The gradient is the same but for what looks
         at a part as a whole or draws for it: batch normalisation and dropout.
@@ -132,6 +138,7 @@ class Experiment:
     init_from: InitFrom | None = None
     seed: int = 0
     augment: Augmentation | None = None
+    tokenizer: Tokenizer | None = None
     precision: Precision = Precision()
     microbatches: int = 1
     frozen: Sequence[str] = ()

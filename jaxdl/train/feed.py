@@ -93,14 +93,14 @@ def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str
       ConfigError: `choice` is True and it cannot be.
     """
     possible = hasattr(pipeline.source, "gather") and not pipeline.transforms
-    possible = possible and pipeline.on_bad == "raise"
+    possible = possible and pipeline.on_bad == "raise" and pipeline.window is None
     possible = possible and "mask" not in pipeline.source[0]  # A mask of the data's own must reach the batches.
     if choice is False or (choice is None and not possible):
         return None
     if not possible:
         raise ConfigError(
-            "resident=True needs a source in memory (with `gather`, without `mask`), no host transforms, and "
-            "on_bad='raise'."
+            "resident=True needs a source in memory (with `gather`, without `mask`), no host transforms, no window, "
+            "and on_bad='raise'."
         )
     gather = pipeline.source.gather  # type: ignore[attr-defined]  # checked above; a source need not have it
     row = gather(np.arange(1))

@@ -21,7 +21,8 @@ class RunFolder:
 
     `config.json` is the resolved config, `config.txt` the same with the origin of every value, `provenance.json` the
     versions and devices, `run.json` the labels and the shape of an example, `metrics.jsonl` the log, `summary.json`
-    the results, `init.json` what became of each tensor of `init_from`, `checkpoints/` the states.
+    the results, `init.json` what became of each tensor of `init_from`, `tokenizer.json` the tokenizer of a model of
+    text, `checkpoints/` the states.
     """
 
     path: Path

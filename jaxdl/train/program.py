@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from jaxdl.train.evaluation import Pass
 from jaxdl.train.experiment import Experiment, assemble
 from jaxdl.train.feed import Feed, resident
 from jaxdl.train.hooks import Plateau, Scheduled
+from jaxdl.train.report import Report, predictions
 from jaxdl.types import Batch, Key
 
 
@@ -79,8 +80,21 @@ def compile_step(program: Program, batch: Batch) -> tuple[Program, float]:
         return program, 0.0
     began = time.perf_counter()
     compiled = step.lower(program.state, batch).compile()
-    learner = program.learner._replace(step=compiled)
-    return dataclasses.replace(program, learner=learner), time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    if program.feed.pipeline.window is not None:
+        compiled = _for_shapes(batch, compiled, step)
+    return dataclasses.replace(program, learner=program.learner._replace(step=compiled)), seconds
+
+
+def _for_shapes(batch: Batch, compiled: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled step for batches of the shapes of this one, and for others the one that compiles when called."""
+    shapes = {name: x.shape for name, x in batch.items()}
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        fits = all(x.shape == shapes[name] for name, x in batch.items())
+        return (compiled if fits else other)(state, batch)
+
+    return step
 
 
 def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) -> Pipeline:
@@ -97,7 +111,9 @@ def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) ->
 
 def _check_watched(experiment: Experiment, state: TrainState, sample: Batch) -> None:
     """Raises ConfigError where something waits for a result that no evaluation will give."""
-    if not (watched := experiment.watched()):
+    watched = experiment.watched()
+    reported = {name: _names(evaluation.report) for name, evaluation in experiment.evals.items()}
+    if not watched and not any(reported.values()):
         return
     if any(isinstance(hook, Plateau) for hook in experiment.hooks):
         jax.eval_shape(lambda opt_state: observe(opt_state, 0.0), state.opt_state)
@@ -105,10 +121,22 @@ def _check_watched(experiment: Experiment, state: TrainState, sample: Batch) -> 
     shapes = jax.eval_shape(learner.evaluate, state, sample)
     values = {name: jax.eval_shape(lambda metric: metric.compute(), shape) for name, shape in shapes.items()}
     there = sorted(name for name, value in values.items() if value.shape == ())
+    for evaluation, names in reported.items():
+        if twice := sorted(set(names or ()) & set(values)):
+            raise ConfigError(f"The report of {evaluation!r} and the task both give {', '.join(twice)}: rename one.")
     for what, metric in watched.items():
-        name = metric.partition("/")[2]
-        if name not in there:
-            raise ConfigError(f"{what} is {metric!r}, but the results of an evaluation are {', '.join(there)}.")
+        evaluation, _, name = metric.partition("/")
+        names = reported[evaluation]
+        if name not in there and names is not None and name not in names:
+            known = ", ".join([*there, *names])
+            raise ConfigError(f"{what} is {metric!r}, but the results of an evaluation are {known}.")
+
+
+def _names(report: Report | None) -> tuple[str, ...] | None:
+    """What a report gives; None where it does not say."""
+    if report is None:
+        return ()
+    return tuple(report.names) if hasattr(report, "names") else None
 
 
 def _global_shapes(batch: Mapping[str, np.ndarray], rows: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -118,6 +146,10 @@ def _global_shapes(batch: Mapping[str, np.ndarray], rows: int) -> dict[str, jax.
 
 def _size(experiment: Experiment, learner: Learner, state: TrainState, sample: Batch, *, streamed: bool) -> int:
     if experiment.mapping == "pmap":
+        return 1
+    if experiment.train.window is not None:
+        if experiment.steps_per_dispatch not in (None, 1):
+            raise ConfigError("The batches of a window differ in shape: take steps_per_dispatch=1.")
         return 1
     if experiment.steps_per_dispatch is not None:
         return experiment.steps_per_dispatch
@@ -163,13 +195,28 @@ def _scheduled(
     streamed = experiment.mapping == "pmap" or experiment.resident is False
     data = resident(pipeline, mesh, False if streamed else None)
     learner = trained if experiment.mapping == "pmap" else shard(_from(data, base), state, mesh)
+    batches = Pass(pipeline=pipeline, mesh=mesh, data=data)
     return Scheduled(
         name=name,
         learner=learner,
-        batches=Pass(pipeline=pipeline, mesh=mesh, data=data),
+        batches=batches,
         every=evaluation.interval(experiment.steps_per_epoch),
         at_end=evaluation.at_end,
+        report=_reporting(experiment, name, learner, batches),
     )
+
+
+def _reporting(
+    experiment: Experiment, name: str, learner: Learner, batches: Iterable[Batch]
+) -> Callable[[TrainState], Mapping[str, float]] | None:
+    """The report of an evaluation, of a state."""
+    report = experiment.evals[name].report
+    if report is None:
+        return None
+    decode = getattr(experiment.task, "decode", None)
+    if decode is None:
+        raise ConfigError(f"The report of {name!r} needs a task with `decode`.")
+    return lambda state: {key: float(x) for key, x in report(predictions(learner, decode, state, batches)).items()}
 
 
 def describe(program: Program) -> str:

@@ -15,7 +15,6 @@ from jaxdl.checkpoint import BestOf, Checkpoints, Restored
 from jaxdl.errors import NonFiniteError, Preempted
 from jaxdl.learners import TrainState
 from jaxdl.train.dispatch import step_flops
-from jaxdl.train.evaluation import evaluate, scalars
 from jaxdl.train.experiment import Experiment, Mode, assemble
 from jaxdl.train.folder import RunFolder, open_run
 from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
@@ -84,7 +83,8 @@ def train(
         beginning = begin(experiment, program) if restored is None else restored
         if folder is not None:  # Only now: a config that does not fit the checkpoints must not replace theirs.
             read = beginning.record if isinstance(beginning, Start) else {}
-            folder.write({**record, **read, "run.json": json.dumps(_facts(experiment, program), indent=1)})
+            text = {} if experiment.tokenizer is None else {"tokenizer.json": experiment.tokenizer.json}
+            folder.write({**record, **read, **text, "run.json": json.dumps(_facts(experiment, program), indent=1)})
         return _run(experiment, program, checkpoints, beginning, reporter)
 
 
@@ -211,7 +211,7 @@ def _finish(
             reporter.note(f"Restored the best state, of step {step}.")
     for one in program.evals:
         if one.at_end and not any(name.startswith(f"{one.name}/") for name in results):
-            values = scalars(evaluate(one.learner, state, one.batches))
+            values = one.results(state)
             results |= {f"{one.name}/{metric}": value for metric, value in values.items()}
     reporter.end(step, results, moment.stop)
     return Outcome(state=state, step=step, results=results, stopped=moment.stop, program=program)

@@ -14,18 +14,17 @@ from jaxdl.models.efficientnet import EfficientNet
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-from tests.interop.convolutional import compare, compare_gradients, make_with_statistics  # noqa: E402
+from tests.interop.convolutional import compare, make_with_statistics  # noqa: E402
 from tests.interop.reference import shapes  # noqa: E402
 
 TINY = {"width_coefficient": 0.1, "depth_coefficient": 0.3, "hidden_dim": 128}
 
 
-def test_outputs_and_gradients_equal_theirs_and_the_file_comes_back(tmp_path):
+def test_outputs_equal_theirs_and_the_file_comes_back(tmp_path):
     config = transformers.EfficientNetConfig(**TINY, num_labels=5)
     reference = make_with_statistics(transformers.EfficientNetForImageClassification, config)
-    model, variables, image = compare(reference, efficientnet, tmp_path, 64)
+    model, _, _ = compare(reference, efficientnet, tmp_path, 64)
     assert (model.width_factor, model.num_classes) == (0.1, 5)
-    compare_gradients(reference, efficientnet, model, variables, image)
 
 
 def test_options_that_are_not_implemented_are_refused_by_name():

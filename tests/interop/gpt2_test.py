@@ -28,7 +28,7 @@ def test_logits_and_gradients_equal_theirs(tmp_path):
     tensors, config = saved(reference, tmp_path / "model")
     model = gpt2.model_from(config)
     assert isinstance(model, GPT2)
-    variables = read(model, tensors, gpt2.layout(), INPUTS)
+    variables = read(model, tensors, gpt2.layout(tie_embeddings=model.tie_embeddings), INPUTS)
     logits = jax.jit(lambda variables: model.apply(variables, **INPUTS, train=False))(variables)
     assert_close(logits, reference(**THEIRS).logits)
 
@@ -38,7 +38,17 @@ def test_logits_and_gradients_equal_theirs(tmp_path):
     def theirs(outputs):
         return outputs.logits.sin().sum()
 
-    check_gradients(model, variables, gpt2.layout(), INPUTS, ours, theirs, THEIRS, reference, tmp_path / "gradients")
+    check_gradients(
+        model,
+        variables,
+        gpt2.layout(tie_embeddings=model.tie_embeddings),
+        INPUTS,
+        ours,
+        theirs,
+        THEIRS,
+        reference,
+        tmp_path / "gradients",
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +60,7 @@ def test_other_configs_equal_theirs(tmp_path, options):
     reference = reference_of(**options)
     tensors, config = saved(reference, tmp_path)
     model = gpt2.model_from(config).clone(scan=True, remat=True)
-    variables = read(model, tensors, gpt2.layout(), INPUTS)
+    variables = read(model, tensors, gpt2.layout(tie_embeddings=model.tie_embeddings), INPUTS)
     logits = jax.jit(lambda variables: model.apply(variables, **INPUTS, train=False))(variables)
     assert_close(logits, reference(**THEIRS).logits)
 
@@ -59,7 +69,7 @@ def test_padding_on_either_side_equals_theirs(tmp_path):
     reference = reference_of()
     tensors, config = saved(reference, tmp_path)
     model = gpt2.model_from(config)
-    variables, _ = to_ours(tensors, shapes(model, INPUTS), gpt2.layout())
+    variables, _ = to_ours(tensors, shapes(model, INPUTS), gpt2.layout(tie_embeddings=model.tie_embeddings))
     behind = (np.arange(9)[None] < np.array([9, 4, 6])[:, None]).astype(np.int32)
     for mask in (behind, behind[:, ::-1].copy()):
         places = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
@@ -77,8 +87,8 @@ def test_a_file_of_the_bare_model_with_masks_of_old_is_read(tmp_path):
     tensors, config = saved(reference_of(transformers.GPT2Model), tmp_path)
     old = {"h.0.attn.bias": np.tril(np.ones((1, 1, 16, 16), bool)), "h.1.attn.masked_bias": np.float32(-1e4)}
     model = gpt2.model_from(config)
-    read(model, tensors, gpt2.layout(), INPUTS, prefix="")
-    _, report = to_ours({**tensors, **old}, shapes(model, INPUTS), gpt2.layout())
+    read(model, tensors, gpt2.layout(tie_embeddings=model.tie_embeddings), INPUTS, prefix="")
+    _, report = to_ours({**tensors, **old}, shapes(model, INPUTS), gpt2.layout(tie_embeddings=model.tie_embeddings))
     assert sum(line.word == "ignored" for line in report.lines) == 2
 
 
@@ -86,7 +96,7 @@ def test_what_they_generate_greedily_is_what_the_cache_gives(tmp_path):
     reference = reference_of(bos_token_id=0, eos_token_id=None)
     tensors, config = saved(reference, tmp_path)
     model = gpt2.model_from(config)
-    variables, _ = to_ours(tensors, shapes(model, INPUTS), gpt2.layout())
+    variables, _ = to_ours(tensors, shapes(model, INPUTS), gpt2.layout(tie_embeddings=model.tie_embeddings))
     options = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
     expected = reference.generate(**THEIRS, attention_mask=torch.ones(3, 9, dtype=torch.long), **options)
     step = jax.jit(lambda tokens, cache: model.apply(variables, tokens, cache=cache, train=False))
@@ -133,5 +143,5 @@ def test_published_sizes_have_their_tensors(size, count):
     assert trees.count(made["params"]) == sum(leaf.numel() for leaf in reference.parameters()) == count
     # Arrays that take no memory: one number, repeated.
     tensors = {name: np.broadcast_to(np.float32(0), tuple(x.shape)) for name, x in reference.named_parameters()}
-    _, report = to_ours(tensors, made, gpt2.layout())
+    _, report = to_ours(tensors, made, gpt2.layout(tie_embeddings=model.tie_embeddings))
     assert {line.word for line in report.lines} == {"copied", "split"}

@@ -43,8 +43,8 @@ def test_logits_and_gradients_equal_theirs(tmp_path):
     reference = make(transformers.LlamaForCausalLM, transformers.LlamaConfig(**TINY))
     tensors, config = saved(reference, tmp_path / "model")
     model = llama.model_from(config)
-    assert isinstance(model, Llama) and not model.tie_embeddings
-    variables = read(model, tensors, llama.layout(), INPUTS)
+    assert isinstance(model, Llama)
+    variables = read(model, tensors, llama.layout(tie_embeddings=model.tie_embeddings), INPUTS)
     assert_close(logits_of(model, variables), reference(**THEIRS).logits)
 
     def ours(logits):
@@ -53,7 +53,17 @@ def test_logits_and_gradients_equal_theirs(tmp_path):
     def theirs(outputs):
         return outputs.logits.sin().sum()
 
-    check_gradients(model, variables, llama.layout(), INPUTS, ours, theirs, THEIRS, reference, tmp_path / "gradients")
+    check_gradients(
+        model,
+        variables,
+        llama.layout(tie_embeddings=model.tie_embeddings),
+        INPUTS,
+        ours,
+        theirs,
+        THEIRS,
+        reference,
+        tmp_path / "gradients",
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +80,7 @@ def test_other_configs_equal_theirs(tmp_path, options):
     reference = make(transformers.LlamaForCausalLM, transformers.LlamaConfig(**{**TINY, **options}))
     tensors, config = saved(reference, tmp_path)
     model = llama.model_from(config).clone(scan=True)
-    variables = read(model, tensors, llama.layout(), INPUTS)
+    variables = read(model, tensors, llama.layout(tie_embeddings=model.tie_embeddings), INPUTS)
     assert_close(logits_of(model, variables), reference(**THEIRS).logits)
 
 
@@ -81,7 +91,7 @@ def test_mistral_with_its_window_equals_theirs(tmp_path, window):
     tensors, config = saved(reference, tmp_path)
     model = llama.model_from({**config, "sliding_window": window})
     assert model.window == window
-    variables = read(model, tensors, llama.layout(), INPUTS)
+    variables = read(model, tensors, llama.layout(tie_embeddings=model.tie_embeddings), INPUTS)
     assert_close(logits_of(model, variables), reference(**THEIRS).logits)
 
 
@@ -89,7 +99,7 @@ def test_padding_behind_equals_theirs(tmp_path):
     reference = make(transformers.LlamaForCausalLM, transformers.LlamaConfig(**TINY))
     tensors, config = saved(reference, tmp_path)
     model = llama.model_from(config)
-    variables, _ = to_ours(tensors, shapes(model, INPUTS), llama.layout())
+    variables, _ = to_ours(tensors, shapes(model, INPUTS), llama.layout(tie_embeddings=model.tie_embeddings))
     mask = (np.arange(11)[None] < np.array([11, 4, 6])[:, None]).astype(np.int32)
     found = logits_of(model, variables, token_mask=jnp.asarray(mask))
     expected = reference(**THEIRS, attention_mask=torch.tensor(mask)).logits
@@ -100,9 +110,9 @@ def test_a_file_of_the_bare_model_with_frequencies_of_old_is_read(tmp_path):
     config = transformers.LlamaConfig(**TINY, tie_word_embeddings=True)
     tensors, config = saved(make(transformers.LlamaModel, config), tmp_path)
     model = llama.model_from(config)
-    read(model, tensors, llama.layout(), INPUTS, prefix="")
+    read(model, tensors, llama.layout(tie_embeddings=model.tie_embeddings), INPUTS, prefix="")
     old = {"layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)}
-    _, report = to_ours({**tensors, **old}, shapes(model, INPUTS), llama.layout())
+    _, report = to_ours({**tensors, **old}, shapes(model, INPUTS), llama.layout(tie_embeddings=model.tie_embeddings))
     assert sum(line.word == "ignored" for line in report.lines) == 1
 
 
@@ -127,13 +137,15 @@ def test_configs_of_before_rope_parameters_say_the_same():
 )
 def test_what_is_not_implemented_is_refused_by_name(change):
     name = next(iter(change))
-    config = {**TINY, "rope_parameters": change} if name in ("rope_type", "partial_rotary_factor") else {**TINY, **change}
+    config = (
+        {**TINY, "rope_parameters": change} if name in ("rope_type", "partial_rotary_factor") else {**TINY, **change}
+    )
     with pytest.raises(ConfigError, match=f"{name}="):
         llama.model_from(config)
 
 
 def test_a_scaled_rotary_embedding_without_its_factor_is_refused():
-    with pytest.raises(ConfigError, match="'linear'.*factor"):
+    with pytest.raises(ConfigError, match=r"'linear'.*factor"):
         llama.model_from({**TINY, "rope_scaling": {"type": "linear"}})
 
 
@@ -161,9 +173,10 @@ def test_published_sizes_have_their_tensors(size, count):
     config = transformers.LlamaConfig(**size)
     with torch.device("meta"):
         reference = transformers.LlamaForCausalLM(config)
-    made = shapes(llama.model_from(config.to_dict()), {"tokens": jnp.zeros((1, 4), jnp.int32)})
+    model = llama.model_from(config.to_dict())
+    made = shapes(model, {"tokens": jnp.zeros((1, 4), jnp.int32)})
     assert trees.count(made["params"]) == sum(leaf.numel() for leaf in reference.parameters()) == count
     # Arrays that take no memory: one number, repeated.
     tensors = {name: np.broadcast_to(np.float32(0), tuple(x.shape)) for name, x in reference.named_parameters()}
-    _, report = to_ours(tensors, made, llama.layout())
+    _, report = to_ours(tensors, made, llama.layout(tie_embeddings=model.tie_embeddings))
     assert {line.word for line in report.lines} == {"copied", "transposed"}

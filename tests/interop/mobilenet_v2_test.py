@@ -8,7 +8,7 @@ transformers = pytest.importorskip("transformers")
 from tests.interop.convolutional import compare, make_with_statistics  # noqa: E402
 
 
-@pytest.mark.parametrize("tf_padding", [True, False])
+@pytest.mark.parametrize("tf_padding", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_outputs_equal_theirs_and_the_file_comes_back(tmp_path, tf_padding):
     config = transformers.MobileNetV2Config(depth_multiplier=0.25, num_labels=5, tf_padding=tf_padding)
     reference = make_with_statistics(transformers.MobileNetV2ForImageClassification, config)

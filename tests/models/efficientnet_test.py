@@ -27,7 +27,7 @@ def test_the_ends_of_lite_do_not_grow():
 
 
 def test_bad_choices_are_refused_at_construction():
-    with pytest.raises(ValueError, match="variant must be one of .*not 'b8'"):
+    with pytest.raises(ValueError, match=r"variant must be one of .*not 'b8'"):
         EfficientNet(num_classes=2, variant="b8")
     with pytest.raises(ValueError, match="Did you mean 'silu'"):
         EfficientNet(num_classes=2, activation="sillu")

@@ -8,7 +8,7 @@ from tests.models.contract import check_contract
 
 
 def test_the_model_keeps_the_contract():
-    model = MLPMixer(num_classes=5, depth=2, width=8, patch_size=4, dropout_rate=0.1, stochastic_depth_rate=0.2)
+    model = MLPMixer(num_classes=5, depth=1, width=8, patch_size=4, dropout_rate=0.1)
     _, logits = check_contract(model, {"image": (4, 8, 8, 3)})
     assert logits.shape == (4, 5)
 
@@ -37,7 +37,7 @@ def test_equals_torch_and_gives_features(remat):
 
 
 def test_bad_sizes_are_refused():
-    with pytest.raises(ValueError, match="variant must be one of .*not 'tiny'"):
+    with pytest.raises(ValueError, match=r"variant must be one of .*not 'tiny'"):
         MLPMixer(num_classes=2, variant="tiny")
     with pytest.raises(ValueError, match=r"patch_size 16 does not divide the image \(30, 32\)"):
         MLPMixer(num_classes=2, depth=1).init(jax.random.key(0), jnp.zeros((1, 30, 32, 3)), train=False)

@@ -48,5 +48,5 @@ def test_equals_torch(variant):
 
 
 def test_bad_choices_are_refused_at_construction():
-    with pytest.raises(ValueError, match="variant must be one of .*not 'tiny'"):
+    with pytest.raises(ValueError, match=r"variant must be one of .*not 'tiny'"):
         MobileNetV3(num_classes=2, variant="tiny")

@@ -15,7 +15,7 @@ from jaxdl.nn.alignment import Alignment, Memory
 from tests.models.contract import check_contract
 
 MASK = jnp.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0]])
-INPUTS = {"tokens": ((4, 5), "int32"), "targets_in": ((4, 3), "int32"), "token_mask": MASK}
+INPUTS = {"tokens": ((4, 5), "int32"), "targets": ((4, 3), "int32"), "token_mask": MASK}
 VARIANTS = {
     "bahdanau": {"target_vocab_size": 9},
     "bahdanau_lstm": {"kind": "lstm", "num_layers": 2, "input_feeding": True, "dropout_rate": 0.2},

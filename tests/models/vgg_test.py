@@ -7,6 +7,7 @@ from jaxdl.models.vgg import VGG
 from tests.models.contract import check_contract
 
 
+@pytest.mark.slow
 def test_the_model_keeps_the_contract():
     model = VGG(num_classes=5, depth=11, width=2, hidden=(6, 7), batch_norm=True)
     exempt = {"stage_.*/conv_.*/bias": "batch normalization subtracts it"}
@@ -34,7 +35,7 @@ def test_equals_torch_and_gives_features(hidden):
 
 
 def test_bad_sizes_are_refused():
-    with pytest.raises(ValueError, match="depth must be one of .*not 12"):
+    with pytest.raises(ValueError, match=r"depth must be one of .*not 12"):
         VGG(num_classes=2, depth=12)
     with pytest.raises(ValueError, match="at least 32 x 32"):
         VGG(num_classes=2).init(jax.random.key(0), jnp.zeros((1, 28, 28, 3)), train=False)

@@ -9,7 +9,7 @@ from jaxdl.models.whisper import Whisper
 from tests.models.contract import check_contract
 
 TINY = partial(
-    Whisper, vocab_size=13, num_mels=6, max_frames=9, max_length=8, features=16, num_layers=2, num_heads=2, hidden=24
+    Whisper, vocab_size=13, num_mels=6, max_frames=9, max_length=8, features=16, num_layers=1, num_heads=2, hidden=24
 )
 FIXED = {"encoder/position_embedding": "sinusoids"}
 
@@ -18,7 +18,7 @@ FIXED = {"encoder/position_embedding": "sinusoids"}
     "options",
     [
         {"dropout_rate": 0.2, "attention_dropout_rate": 0.1, "remat": True},
-        {"scan": True, "num_decoder_layers": 3},
+        {"scan": True, "num_decoder_layers": 2},
     ],
 )
 def test_contract(options):
@@ -34,9 +34,8 @@ def given(model):
     return variables, features, targets
 
 
-@pytest.mark.parametrize("options", [{}, {"scan": True, "num_decoder_layers": 3}])
-def test_decoding_in_pieces_equals_the_whole(options):
-    model = TINY(**options)
+def test_decoding_in_pieces_equals_the_whole():
+    model = TINY(scan=True, num_decoder_layers=2)
     variables, features, targets = given(model)
     whole = model.apply(variables, features, targets, train=False)
     context = model.apply(variables, features, method="encode")
@@ -61,6 +60,7 @@ def test_decoding_in_pieces_equals_the_whole(options):
 def test_a_target_sees_none_behind_it_and_all_of_the_audio():
     model = TINY()
     variables, features, targets = given(model)
+    variables = jax.tree.map(lambda leaf: 5 * leaf, variables)  # So that the changes are larger than rounding.
     run = jax.jit(lambda features, targets: model.apply(variables, features, targets, train=False))
     logits, changed = run(features, targets), run(features, targets.at[:, 4:].add(1) % 13)
     np.testing.assert_allclose(changed[:, :4], logits[:, :4], atol=1e-6)

@@ -42,7 +42,8 @@ def test_other_platforms_get_the_grouped_convolution():
 def test_half_precision_is_summed_in_single():
     x, kernel = (leaf.astype("bfloat16") for leaf in draw(5, (6, 6)))
     margins = ((2, 2), (2, 2))
-    y, exact = depthwise_convolution(x, kernel, 1, margins), grouped_convolution(x.astype("float32"), kernel.astype("float32"), 1, margins)  # fmt: skip
+    y = depthwise_convolution(x, kernel, 1, margins)
+    exact = grouped_convolution(x.astype("float32"), kernel.astype("float32"), 1, margins)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_array_equal(y, exact.astype("bfloat16"))
 

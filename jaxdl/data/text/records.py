@@ -3,6 +3,7 @@
 import collections
 import csv
 import dataclasses
+import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -253,9 +254,9 @@ def _files(path: str, ending: str) -> list[Path]:
 
 
 def _decoded(file: Path, encoding: str, collector: _Collector | None) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers from 1; those of another encoding are bad."""
+    """The lines of a file, gzipped or not, with their numbers from 1; those of another encoding are bad."""
     try:
-        with open(file, "rb") as lines:
+        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
                     text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode(encoding)
@@ -269,4 +270,6 @@ def _decoded(file: Path, encoding: str, collector: _Collector | None) -> Iterato
     except LookupError as error:
         raise DataError(f"There is no encoding {encoding!r}.") from error
     except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except EOFError as error:
+        raise DataError(f"{file} cannot be read: it was cut short.") from error

@@ -20,10 +20,12 @@ class Family:
         layout for files that have no config.
       classes: The classes of our models that the family makes. The value of each, where it is not None, is the
         `head` that `layout` is told.
+      fields: Fields of those models that `layout` is told by their names, because files differ by them.
     """
 
     module: str
     classes: Mapping[str, str | None]
+    fields: tuple[str, ...] = ()
 
     def model_from(self, config: Mapping[str, Any]) -> Any:
         """The module of a `config.json`.
@@ -36,8 +38,11 @@ class Family:
     def layout(self, model: Any = None) -> Layout:
         """The layout for a module of ours; for None, or a module of another family, that of the bare model."""
         name = type(model).__name__
-        head = self.classes[name] if name in self.classes else None
-        return self._imported().layout() if head is None else self._imported().layout(head=head)
+        if name not in self.classes:
+            return self._imported().layout()
+        told = {field: getattr(model, field) for field in self.fields}
+        head = self.classes[name]
+        return self._imported().layout(**told) if head is None else self._imported().layout(head=head, **told)
 
     def renamed(self, name: str) -> str:
         """The present name of a tensor that older files of the family name otherwise."""
@@ -69,6 +74,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "vit": Family(module="vit", classes={"ViT": None}),
         "deit": Family(module="deit", classes={"ViT": None}),
         "clip": Family(module="clip", classes={"CLIP": None}),
+        "gpt2": Family(module="gpt2", classes={"GPT2": None}, fields=("tie_embeddings",)),
+        "llama": Family(module="llama", classes={"Llama": None}, fields=("tie_embeddings",)),
+        "mistral": Family(module="llama", classes={"Llama": None}, fields=("tie_embeddings",)),
+        "t5": Family(module="t5", classes={"T5": None}, fields=("tie_embeddings", "gated")),
         "whisper": Family(module="whisper", classes={"Whisper": None}),
     }
 )

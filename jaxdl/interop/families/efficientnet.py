@@ -1,4 +1,4 @@
-"""EfficientNet in the names of the packages `efficientnet_pytorch` and `efficientnet_lite_pytorch`, and Hugging Face's."""
+"""EfficientNet in Hugging Face's names, and in those of the packages `efficientnet_pytorch` and its Lite form."""
 
 from collections.abc import Mapping
 from typing import Any

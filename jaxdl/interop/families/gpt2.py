@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdl.interop.families.parts import activation, dense, embedding, norm, option, refuse_unless
-from jaxdl.interop.layout import SPLIT, Ignored, Layout, Prefix, Rule, Tied
+from jaxdl.interop.families.parts import activation, embedding, norm, option, output, refuse_unless
+from jaxdl.interop.layout import SPLIT, Ignored, Layout, Prefix, Rule
 from jaxdl.models.gpt2 import GPT2
 
 
-def layout() -> Layout:
-    """The layout of a `GPT2`. Dense kernels are (in, out) there too."""
+def layout(*, tie_embeddings: bool = True) -> Layout:
+    """The layout of a `GPT2`, with the field of that name. Dense kernels are (in, out) there too."""
     ours, theirs = "layers/block_{i}", "{prefix}h.{i}"
     heads = tuple(f"{ours}/attention/{name}" for name in ("query", "key", "value"))
     return (
@@ -24,8 +24,7 @@ def layout() -> Layout:
         *_untransposed(f"{ours}/feedforward/up", f"{theirs}.mlp.c_fc"),
         *_untransposed(f"{ours}/feedforward/down", f"{theirs}.mlp.c_proj"),
         *norm("final_norm", "{prefix}ln_f"),
-        *dense("head", "lm_head", bias=False, optional=True),
-        Tied("lm_head.weight", "{prefix}wte.weight"),
+        *output("{prefix}wte.weight", tie_embeddings),
         Ignored(f"{theirs}.attn.bias", "a constant: which token sees which"),
         Ignored(f"{theirs}.attn.masked_bias", "a constant: what hides a token"),
     )

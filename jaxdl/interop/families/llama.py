@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdl.errors import ConfigError
-from jaxdl.interop.families.parts import activation, dense, embedding, norm, option, refuse_unless
-from jaxdl.interop.layout import Ignored, Layout, Prefix, Tied
+from jaxdl.interop.families.parts import activation, dense, embedding, norm, option, output, refuse_unless
+from jaxdl.interop.layout import Ignored, Layout, Prefix
 from jaxdl.models.llama import Llama
 
 
-def layout() -> Layout:
-    """The layout of a `Llama`."""
+def layout(*, tie_embeddings: bool = False) -> Layout:
+    """The layout of a `Llama`, with the field of that name."""
     ours, theirs = "layers/block_{i}", "{prefix}layers.{i}"
     return (
         Prefix(("model.", "")),
@@ -28,8 +28,7 @@ def layout() -> Layout:
             for rule in dense(f"{ours}/feedforward/{name}", f"{theirs}.mlp.{name}_proj")
         ),
         *norm("final_norm", "{prefix}norm", bias=False),
-        *dense("head", "lm_head", bias=False, optional=True),
-        Tied("lm_head.weight", "{prefix}embed_tokens.weight"),
+        *output("{prefix}embed_tokens.weight", tie_embeddings),
         Ignored(f"{theirs}.self_attn.rotary_emb.inv_freq", "a constant: the rotary frequencies"),
     )
 

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from jaxdl.errors import ConfigError
-from jaxdl.interop.layout import COPY, TRANSPOSE, How, Rule
+from jaxdl.interop.layout import COPY, TRANSPOSE, How, Rule, Tied
 
 ACTIVATIONS = MappingProxyType(
     {
@@ -36,6 +36,11 @@ def norm(ours: str, theirs: str, *, bias: bool = True, optional: bool = False) -
 def embedding(ours: str, theirs: str, *, optional: bool = False) -> tuple[Rule, ...]:
     """A table of embeddings: `ours/embedding` is `theirs.weight`."""
     return _weighted(ours, theirs, "embedding", COPY, False, optional)
+
+
+def output(embedding_weight: str, tied: bool, head: str = "lm_head") -> tuple[Rule | Tied, ...]:
+    """The output of a language model: `head/kernel`, or the embeddings whose name in their file is given."""
+    return (Tied(f"{head}.weight", embedding_weight),) if tied else dense("head", head, bias=False)
 
 
 def activation(config: Mapping[str, Any], key: str = "hidden_act", default: str = "gelu") -> str:

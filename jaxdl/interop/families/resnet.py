@@ -1,7 +1,7 @@
 """ResNet in Hugging Face's names and in torchvision's."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from jaxdl.errors import ConfigError
 from jaxdl.interop.families.parts import activation, dense, option, refuse_unless
@@ -40,12 +40,11 @@ def model_from(config: Mapping[str, Any]) -> ResNet:
     """
     refuse_unless(config, {"downsample_in_first_stage": (False,), "downsample_in_bottleneck": (False,)})
     bottleneck = option(config, "layer_type", "bottleneck") == "bottleneck"
-    blocks, sizes = (
-        tuple(option(config, "depths", (3, 4, 6, 3))),
-        tuple(option(config, "hidden_sizes", (256, 512, 1024, 2048))),
-    )
+    blocks = tuple(option(config, "depths", (3, 4, 6, 3)))
+    sizes = tuple(option(config, "hidden_sizes", (256, 512, 1024, 2048)))
     width = option(config, "embedding_size", 64)
-    depths = [depth for depth, plan in BLOCKS.items() if plan == (BLOCKS[50 if bottleneck else 18][0], blocks)]
+    known: tuple[Literal[18, 34, 50, 101, 152], ...] = (50, 101, 152) if bottleneck else (18, 34)
+    depths = [depth for depth in known if BLOCKS[depth][1] == blocks]
     if not depths or sizes != tuple((4 if bottleneck else 1) * width * 2**stage for stage in range(4)):
         kind = "bottleneck" if bottleneck else "basic"
         raise ConfigError(f"depths={blocks} and hidden_sizes={sizes} of {kind} blocks are not those of a ResNet here.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 
-from jaxdl.learners import Learner
+from jaxdl.learners import Learner, TrainState
 from jaxdl.train.evaluation import evaluate, scalars
 from jaxdl.train.loop import Moment
 from jaxdl.types import Batch
@@ -22,6 +22,7 @@ class Scheduled:
       batches: One pass over the data each time that it is iterated.
       every: Steps between evaluations; None for only at the end.
       at_end: Whether it is due after the last step.
+      report: Gives results of all predictions together.
     """
 
     name: str
@@ -29,6 +30,12 @@ class Scheduled:
     batches: Iterable[Batch]
     every: int | None
     at_end: bool = True
+    report: Callable[[TrainState], Mapping[str, float]] | None = None
+
+    def results(self, state: TrainState) -> dict[str, float]:
+        """Evaluates a state."""
+        values = scalars(evaluate(self.learner, state, self.batches))
+        return values if self.report is None else values | dict(self.report(state))
 
     def due(self, step: int, last: int) -> bool:
         """Whether to evaluate after `step` steps of `last`."""
@@ -67,7 +74,7 @@ class Evaluate:
         began = time.perf_counter()
         results = dict(moment.results)
         for one in due:
-            values = scalars(evaluate(one.learner, moment.state, one.batches))
+            values = one.results(moment.state)
             self._write(moment.step, one.name, values)
             results |= {f"{one.name}/{metric}": value for metric, value in values.items()}
         self._spent(time.perf_counter() - began)
