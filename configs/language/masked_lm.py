@@ -19,7 +19,7 @@ from jaxdl.optim import adam, linear, optimizer
 from jaxdl.tasks.masked_language_modeling import MaskedLanguageModeling
 from jaxdl.train import Evaluation, Experiment, Saving
 
-EPOCHS = 10
+EPOCHS = 8
 
 
 def get_config(arg):
@@ -68,7 +68,7 @@ def get_config(arg):
             learning_rate=spec(linear, peak=2e-3, steps=steps, warmup_steps=steps // 10),
             clip_norm=1.0,
         ),
-        augment=spec(MaskTokens, **hidden),
+        augment=spec(MaskTokens, **hidden, limit=12),
         tokenizer=tokenizer,
         train=spec(Pipeline, source=rows["train"], batch_size=64),
         evals={

@@ -30,7 +30,7 @@ from jaxdl.optim import adam, linear, optimizer
 from jaxdl.tasks.text_classification import TextClassification
 from jaxdl.train import Evaluation, Experiment, Saving
 
-EPOCHS = {"bag": 20, "lstm": 6, "transformer": 8, "pretrained": 2, "probe": 2, "scratch": 3}
+EPOCHS = {"bag": 20, "lstm": 6, "transformer": 8, "pretrained": 2, "probe": 2, "scratch": 2}
 RATES = {"bag": 5e-3, "lstm": 2e-3, "transformer": 5e-4, "pretrained": 1e-4, "probe": 5e-3, "scratch": 2e-4}
 SIZES = {"max_length": 64, "num_types": 0, "features": 128, "num_layers": 2, "num_heads": 4, "hidden": 512}
 LENGTH = 40

@@ -17,7 +17,9 @@ from jaxdl.models.recurrent import BagOfEmbeddings, RecurrentClassifier, Recurre
 from jaxdl.models.resnet import ResNet
 from jaxdl.models.resnet_cifar import CifarResNet
 from jaxdl.models.seq2seq import RecurrentSeq2Seq
+from jaxdl.models.t5 import T5
 from jaxdl.models.text_heads import MaskedLanguageModel, SentenceEncoder, SpanExtractor, TextClassifier
+from jaxdl.models.transformer import Transformer
 from jaxdl.models.unet import UNet
 from jaxdl.models.vgg import VGG
 from jaxdl.models.vit import ViT
@@ -28,6 +30,7 @@ __all__ = [
     "CLIP",
     "GPT2",
     "MLP",
+    "T5",
     "VGG",
     "BagOfEmbeddings",
     "Bert",
@@ -50,6 +53,7 @@ __all__ = [
     "SentenceEncoder",
     "SpanExtractor",
     "TextClassifier",
+    "Transformer",
     "UNet",
     "ViT",
     "Whisper",

@@ -1,5 +1,6 @@
 """Conformer. Letters: B batch, T frames, S frames after subsampling, D features, V vocabulary."""
 
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from jaxdl.nn import (
 from jaxdl.nn.convolution_1d import Conv1D
 from jaxdl.nn.relative_attention import RelativeAttention
 
-SIZES = MappingProxyType(
+SIZES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "S": MappingProxyType({"num_layers": 16, "features": 144, "num_heads": 4}),
         "M": MappingProxyType({"num_layers": 16, "features": 256, "num_heads": 4}),

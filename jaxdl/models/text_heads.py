@@ -118,12 +118,16 @@ class MaskedLanguageModel(nn.Module):
         *,
         token_mask: jax.Array | None = None,
         token_types: jax.Array | None = None,
+        places: jax.Array | None = None,
         train: bool,
     ) -> jax.Array:
-        """Maps tokens (B, T) to logits (B, T, V)."""
+        """Maps tokens (B, T) to logits (B, T, V); or (B, K, V) where only those at `places` (B, K) are wanted."""
         outputs = self.encoder(tokens, token_mask=token_mask, token_types=token_types, train=train)
-        dense = Dense(outputs["hidden"].shape[-1], dtype=self.dtype, kernel_init=INIT, name="transform")
-        x_BTD = activation(self.activation)(dense(outputs["hidden"]))
+        x_BTD = outputs["hidden"]
+        if places is not None:
+            x_BTD = jnp.take_along_axis(x_BTD, places[..., None], axis=1)
+        dense = Dense(x_BTD.shape[-1], dtype=self.dtype, kernel_init=INIT, name="transform")
+        x_BTD = activation(self.activation)(dense(x_BTD))
         x_BTD = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="transform_norm")(x_BTD)
         logits_BTV = self.encoder.token_logits(x_BTD)
         bias_V = self.param("output_bias", nn.initializers.zeros, logits_BTV.shape[-1:], jnp.float32)

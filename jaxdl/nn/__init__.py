@@ -4,6 +4,7 @@ from jaxdl.nn.activations import Activation, activation
 from jaxdl.nn.alignment import Alignment, Memory
 from jaxdl.nn.attention import Attention, KeyValue, attend
 from jaxdl.nn.convolution import Conv, UpConv
+from jaxdl.nn.convolution_1d import Conv1D
 from jaxdl.nn.feedforward import FeedForward
 from jaxdl.nn.linear import Dense
 from jaxdl.nn.masks import attention_mask, both, segment_attention_mask, token_attention_mask
@@ -14,6 +15,7 @@ from jaxdl.nn.pooling import avg_pool, global_average_pool, max_pool
 from jaxdl.nn.positions import RelativeBias, Rotary, alibi_bias, rotate, sinusoids
 from jaxdl.nn.recurrent import Recurrent, RecurrentCell, RecurrentState, last_hidden, length_mask
 from jaxdl.nn.regularization import StochasticDepth, drop_examples
+from jaxdl.nn.relative_attention import RelativeAttention
 from jaxdl.nn.separable import InvertedResidual, SeparableConv
 from jaxdl.nn.squeeze_excite import SqueezeExcite
 from jaxdl.nn.transformer import Cache, LayerCache, Layers, TransformerLayer, decoder_places, rising
@@ -25,6 +27,7 @@ __all__ = [
     "BatchNorm",
     "Cache",
     "Conv",
+    "Conv1D",
     "Dense",
     "FeedForward",
     "InvertedResidual",
@@ -37,6 +40,7 @@ __all__ = [
     "Recurrent",
     "RecurrentCell",
     "RecurrentState",
+    "RelativeAttention",
     "RelativeBias",
     "Rotary",
     "Routing",

@@ -18,8 +18,9 @@ from jaxdl.types import Batch, Metric
 class MaskedLanguageModeling:
     """Rows `tokens` and `token_mask` (B, T) with `targets` and `target_mask` (B, T) of the hidden tokens.
 
-    `jaxdl.augment.MaskTokens` hides tokens in training, `jaxdl.data.text.MaskedRows` in evaluation. The loss is the
-    mean over hidden tokens (Devlin et al. 2019, section 3.1).
+    `jaxdl.augment.MaskTokens` hides tokens in training, `jaxdl.data.text.masked.MaskedRows` in evaluation. Where rows
+    have `places` (B, K), targets and logits are of those alone. The loss is the mean over hidden tokens (Devlin et al.
+    2019, section 3.1).
 
     Attributes:
       vocabulary_size: V.
@@ -32,14 +33,15 @@ class MaskedLanguageModeling:
             raise ValueError(f"vocabulary_size must be at least 2, not {self.vocabulary_size}.")
 
     def inputs(self, batch: Batch) -> dict[str, jax.Array]:
-        """`tokens` and `token_mask`, (B, T)."""
-        return {name: jnp.asarray(batch[name]) for name in ("tokens", "token_mask")}
+        """`tokens` and `token_mask` (B, T), and `places` (B, K) where the batch says which tokens are asked for."""
+        names = ("tokens", "token_mask", *(("places",) if "places" in batch else ()))
+        return {name: jnp.asarray(batch[name]) for name in names}
 
     def score(self, outputs: jax.Array, batch: Batch) -> tuple[Mean, dict[str, Metric]]:
         """The loss of logits (B, T, V) per hidden token in nats, and "accuracy"."""
         if "targets" not in batch or "target_mask" not in batch:
             raise ConfigError(
-                "No token of these rows is hidden: train with augment=MaskTokens(...), and evaluate on MaskedRows(...); "
+                "No token of these rows is hidden: train with augment=MaskTokens(...), evaluate on MaskedRows(...); "
                 "where a best checkpoint is kept, train on MaskedRows too."
             )
         if outputs.shape[-1] < self.vocabulary_size:

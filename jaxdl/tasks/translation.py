@@ -234,7 +234,7 @@ class TranslationReport:
         if self.records is None:
             lengths = (batch["target_mask"] != 0).sum(axis=1) - 1  # Without the end token.
             return texts_of(self.tokenizer, batch["targets"], lengths)
-        return [self.records.fields[self.target_field][int(number)] for number in batch["number"]]
+        return [self.records.fields[self.target_field][int(number)] for number in batch["record"]]
 
 
 def texts_of(tokenizer: Tokenizer, tokens: np.ndarray, lengths: np.ndarray) -> list[str]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdl.decoding import beam_search, begin, decode, prefill, stepping
-from tests.decoding.reference import END, exhaustive, table_step, tiny
+from tests.decoding.reference import END, exhaustive, log_softmax, logits_without_cache, table_step, tiny
 
 
 def search(table, rows=1, **options):
@@ -24,7 +24,7 @@ def taken(made, row, beam):
 
 
 @given(seed=st.integers(0, 1000), penalty=st.sampled_from((0.0, 0.6, 1.0, 2.0)))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_beams_that_hold_everything_find_the_best_of_all(seed, penalty):
     table = random_table(seed, size=20)[:3, :3, :3]
     # Logits for ids that never come, so that there may be as many beams as there are continuations.
@@ -47,21 +47,19 @@ def test_one_beam_without_an_end_is_greedy_decoding():
     np.testing.assert_allclose(made.scores[0, 0], greedy.scores[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize(("penalty", "best"), [(0.0, ()), (0.5, ()), (0.9, (1,)), (2.0, (1,))])
+@pytest.mark.parametrize(("penalty", "best"), [(0.0, ()), (0.9, ()), (0.95, (1,)), (2.0, (1,))])
 def test_the_length_penalty_by_hand(penalty, best):
-    # The end at once has log-probability ln 0.5 = -0.6931; 1 and then the end ln 0.5 + ln 0.9 = -0.7985, over
-    # (7 / 6) ** a: it wins where (7 / 6) ** a > 0.7985 / 0.6931 = 1.152, for a > 0.918 without the end's own divisor 1.
+    # The end at once has log-probability ln 0.5 = -0.6931; 1 and then the end ln 0.5 + ln 0.9 = -0.7985, divided by
+    # (7 / 6) ** a: it wins where (7 / 6) ** a > 0.7985 / 0.6931 = 1.1520, so from a = ln 1.152 / ln (7 / 6) = 0.918 on.
     table = np.full((4, 4, 4), -1e9, np.float32)
     table[0, 0, [1, END]] = np.log([0.5, 0.5])
     table[0, 1, [3, END]] = np.log([0.1, 0.9])
     table[:, 3, END] = 0.0
     made = search(jnp.asarray(table), count=4, beams=3, length_penalty=penalty)
     scores = {(): np.log(0.5), (1,): np.log(0.45) / (7 / 6) ** penalty, (1, 3): np.log(0.05) / (8 / 6) ** penalty}
-    winner = max(scores, key=scores.get)
-    assert taken(made, 0, 0) == winner
+    assert taken(made, 0, 0) == best
     for beam in range(3):
         np.testing.assert_allclose(made.scores[0, beam], scores[taken(made, 0, beam)], rtol=1e-5)
-    assert (winner == ()) == (best == ()) or 0.8 < penalty < 1.0
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -118,6 +116,6 @@ def test_caches_follow_their_beams():
         for beam in range(4):
             drawn = list(taken(made, row, beam))
             drawn += [7] * (len(drawn) < 8)
-            whole = jax.nn.log_softmax(model.apply(variables, jnp.asarray([start + drawn]), train=False)[0])
+            whole = log_softmax(logits_without_cache(model, variables, start + drawn))
             chances = [float(whole[len(start) + place - 1, token]) for place, token in enumerate(drawn)]
             np.testing.assert_allclose(made.scores[row, beam], sum(chances), rtol=1e-4, atol=1e-4)

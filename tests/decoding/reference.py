@@ -1,7 +1,7 @@
 """Tiny models to decode from: a table, whose best continuations can be found by trying them all, and a GPT-2."""
 
 import itertools
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +53,23 @@ def tiny(dtype=None, vocab_size=31):
     return model, jax.tree.map(lambda leaf: leaf * 8 if leaf.ndim > 1 else leaf, variables)
 
 
+@partial(jax.jit, static_argnums=0)
+def _apply(model, variables, tokens):
+    return model.apply(variables, tokens, train=False).astype(jnp.float32)
+
+
+def logits_without_cache(model, variables, tokens):
+    """The logits (N, V) after each of N tokens."""
+    row = np.zeros((1, model.max_length), np.int32)
+    row[0, : len(tokens)] = tokens  # What is behind them is not seen.
+    return np.asarray(_apply(model, variables, row))[0, : len(tokens)]
+
+
 def uncached(model, variables, prompt, count, end=None):
     """Greedy decoding of one prompt by a plain loop, without a cache."""
     tokens = list(prompt)
     for _ in range(count):
-        logits = model.apply(variables, jnp.asarray([tokens], jnp.int32), train=False)
-        token = int(jnp.argmax(logits[0, -1].astype(jnp.float32)))
+        token = int(logits_without_cache(model, variables, tokens)[-1].argmax())
         if token == end:
             break
         tokens.append(token)

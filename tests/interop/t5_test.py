@@ -115,7 +115,11 @@ def test_what_they_generate_greedily_is_what_the_cache_gives(tmp_path):
     model = t5.model_from(config)
     variables, _ = to_ours(tensors, shapes(model, INPUTS), layout_of(model))
     expected = reference.generate(
-        THEIRS["input_ids"], attention_mask=THEIRS["attention_mask"], max_new_tokens=12, do_sample=False, use_cache=False
+        THEIRS["input_ids"],
+        attention_mask=THEIRS["attention_mask"],
+        max_new_tokens=12,
+        do_sample=False,
+        use_cache=False,
     )
 
     @jax.jit

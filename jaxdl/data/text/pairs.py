@@ -15,7 +15,7 @@ class PairRows:
     """Sources and targets for encoder-decoders.
 
     `tokens` (B, S) int32, the source and its end token, with `token_mask` (B, S); `targets` (B, T), the target and its
-    end token, with `target_mask` (B, T); `targets_in` (B, T), the same after a begin token, without the last; `number`
+    end token, with `target_mask` (B, T); `targets_in` (B, T), the same after a begin token, without the last; `record`
     (B,), the record that a row is made of. S and T are the same: the last of `widths`, or the smallest that holds a
     whole batch where a `Pipeline` with a `window` asks.
 
@@ -102,7 +102,7 @@ class PairRows:
             "targets_in": np.concatenate([begin, targets[:, :-1]], axis=1),
             "targets": targets,
             "target_mask": target_mask,
-            "number": numbers.astype(np.int32),
+            "record": numbers.astype(np.int32),
         }
 
     def describe(self, index: int) -> str:

@@ -71,6 +71,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "resnet": Family(module="resnet", classes={"ResNet": None}),
         "convnext": Family(module="convnext", classes={"ConvNeXt": None}),
         "efficientnet": Family(module="efficientnet", classes={"EfficientNet": None}),
+        "mobilenet_v2": Family(module="mobilenet_v2", classes={"MobileNetV2": None}),
         "vit": Family(module="vit", classes={"ViT": None}),
         "deit": Family(module="deit", classes={"ViT": None}),
         "clip": Family(module="clip", classes={"CLIP": None}),

@@ -39,7 +39,7 @@ def _whisper(
 def _conformer(size: str, parameters: int, flops: int, published: str) -> Published:
     return Published(
         name=f"Conformer {size} (encoder)",
-        make=partial(Conformer, **dict(SIZES[size])),
+        make=partial(Conformer, **SIZES[size]),
         inputs={"features": ((1600, 80), "float32")},
         parameters=parameters,
         flops=flops,
