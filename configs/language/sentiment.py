@@ -6,8 +6,8 @@ The argument is where the texts are:
 - any other file: tab-separated number, mean score and text, as in the ground truth of VADER (Hutto and Gilbert 2014).
 A fifth of a file is held out. After a colon comes the model: `bag` of embeddings, `lstm`, `transformer`, or an encoder
 from a folder of Hugging Face or from a run of `masked_lm.py`, after another colon: `pretrained` trains all of it,
-`probe` the head alone, and `scratch` the same network from random weights. A number after it trains on so few texts, and
-one more chooses the fold that is held out, and the sample.
+`probe` the head alone, and `scratch` the same network from random weights. A number after it trains on so few texts,
+and one more chooses the fold that is held out, and the sample.
 
 jaxdl train --config configs/language/sentiment.py:FILE --workdir runs/bag
 jaxdl train --config configs/language/sentiment.py:FILE:lstm --workdir runs/lstm

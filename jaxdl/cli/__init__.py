@@ -12,7 +12,7 @@ from jaxdl.errors import ConfigError, JaxdlError
 VERBS = {
     "train": "train the experiment of a config, resuming where its run folder left off",
     "evaluate": "measure a trained model, with confidence intervals",
-    "predict": "label image files with a trained model, as JSON lines",
+    "predict": "label image files, or classify or translate lines of text, as JSON lines",
     "generate": "continue prompts with a trained language model, as the text comes or as JSON lines",
     "export": "write a trained model into one file",
     "convert": "bring weights of other frameworks in, or ours out, with a report of every tensor",
@@ -129,12 +129,21 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="IMAGE", help="image files, or folders of them")
-    _add_model(parser)
     parser.add_argument(
-        "--top", type=_positive, default=3, metavar="K", help="classes to show for each image (default 3)"
+        "paths", nargs="*", metavar="FILE", help="image files, or folders of them; files of text lines, or - for input"
     )
-    parser.add_argument("--batch-size", type=_positive, default=32, metavar="B", help="images a call (default 32)")
+    _add_model(parser)
+    parser.add_argument("--context", metavar="FILE", help="a text to answer questions about, or - for input")
+    parser.add_argument("--question", action="append", metavar="TEXT", help="a question about the context")
+    parser.add_argument(
+        "--top", type=_positive, default=3, metavar="K", help="classes to show for each image or text (default 3)"
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=32, metavar="B", help="images or lines a call (default 32)"
+    )
+    parser.add_argument(
+        "--attention", metavar="FOLDER", help="draw what each token of a translation attends to (recurrent models)"
+    )
     parser.add_argument(
         "--invert", action="store_true", help="swap dark and light first, as for dark ink and a model of light ink"
     )

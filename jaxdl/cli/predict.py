@@ -2,21 +2,29 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from jaxdl.cli import answer as answers
 from jaxdl.cli.environment import allowed, use_compile_cache
 from jaxdl.cli.evaluate import step_choice
 from jaxdl.errors import DataError
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints one JSON line per image."""
+    """Prints one JSON line per image, or per line of text; or answers to questions."""
     use_compile_cache()
     from jaxdl.inference import load, predict_images
 
     allow = allowed(options)
+    asked = answers.asks(options)
     loaded = load(options.workdir, step=step_choice(options.step), allow=allow)
+    if asked or answers.answers(loaded):
+        return answers.run(options, loaded)
+    if "tokens" in loaded.facts["example"]:
+        return _texts(loaded, options, allow)
     failed = 0
     found = predict_images(loaded, options.paths, batch_size=options.batch_size, invert=options.invert)
     for prediction in found:
@@ -27,6 +35,41 @@ def run(options: argparse.Namespace) -> int:
             answer = _answer(prediction.values, loaded.labels, options.top)
         print(json.dumps({"file": prediction.file, **answer}, allow_nan=False), flush=True)
     return DataError.exit_code if failed else 0
+
+
+def _texts(loaded: Any, options: argparse.Namespace, allow: tuple[str, ...]) -> int:
+    """Prints one JSON line per line of text."""
+    from jaxdl.inference import attention_of, heat_map, predict_texts
+
+    if options.attention is not None:
+        Path(options.attention).mkdir(parents=True, exist_ok=True)
+    failed = number = 0
+    for path in options.paths:
+        texts = list(_lines(path))
+        for text, prediction in zip(texts, predict_texts(loaded, texts, batch_size=options.batch_size)):
+            if prediction.values is None:
+                failed += 1
+                answer = {"error": prediction.error}
+            else:
+                answer = _answer(prediction.values, loaded.labels, options.top)
+            print(json.dumps({"line": prediction.line, "text": text, **answer}, ensure_ascii=False), flush=True)
+            number += 1
+            if options.attention is not None and prediction.values is not None and text.strip():
+                picture = heat_map(*attention_of(loaded, text, prediction.values["translation"], allow=allow))
+                picture.save(Path(options.attention) / f"{number}.png")
+    return DataError.exit_code if failed else 0
+
+
+def _lines(path: str) -> Iterator[str]:
+    """The lines of a file of UTF-8, or of the standard input where the path is `-`."""
+    try:
+        if path == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin)
+            return
+        with open(path, encoding="utf-8") as file:
+            yield from (line.rstrip("\r\n") for line in file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}.") from error
 
 
 def _answer(values: Mapping[str, Any], labels: tuple[str, ...], top: int) -> dict[str, Any]:

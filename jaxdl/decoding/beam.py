@@ -95,7 +95,9 @@ def _advance(now: _Beams, *, step: Step, end: int, length_penalty: float) -> _Be
     parents, token = places // size, (places % size).astype(jnp.int32)
     tokens = _pick(now.tokens, parents)
     ends = token == end
-    finished = jnp.where(ends, scores / _divisor(now.at + 1, length_penalty), -jnp.inf)
+    # An end counts only among the best W candidates: one beam is then greedy decoding.
+    counts = ends & (jnp.arange(2 * beams) < beams)[None]
+    finished = jnp.where(counts, scores / _divisor(now.at + 1, length_penalty), -jnp.inf)
     ended_scores, kept = jax.lax.top_k(jnp.concatenate((now.ended_scores, finished), axis=1), beams)
     lengths = jnp.concatenate((now.ended_lengths, jnp.broadcast_to(now.at, finished.shape)), axis=1)
     ended_tokens = _pick(jnp.concatenate((now.ended_tokens, tokens), axis=1), kept)

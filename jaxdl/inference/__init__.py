@@ -5,7 +5,9 @@ from jaxdl.inference.adapters import merge_lora
 from jaxdl.inference.export import export
 from jaxdl.inference.images import Prediction, predict_images
 from jaxdl.inference.loaded import Loaded, load
+from jaxdl.inference.pictures import heat_map
 from jaxdl.inference.text import Generated, TextModel, beam_texts, generate_texts, stream_text, text_model
+from jaxdl.inference.texts import TextPrediction, attention_of, predict_texts
 
 __all__ = [
     "GREEDY",
@@ -14,12 +16,16 @@ __all__ = [
     "Prediction",
     "Sampling",
     "TextModel",
+    "TextPrediction",
+    "attention_of",
     "beam_texts",
     "export",
     "generate_texts",
+    "heat_map",
     "load",
     "merge_lora",
     "predict_images",
+    "predict_texts",
     "stream_text",
     "text_model",
 ]

@@ -63,10 +63,10 @@ class Row:
 
     def add(self, ids: Any, *, final: bool) -> str:
         """Takes tokens; gives the text that is certain now and was not before."""
-        self._taken = len(self.ids)
-        self.ids.extend(int(one) for one in ids)
         if self.stopped:
             return ""
+        self._taken = len(self.ids)
+        self.ids.extend(int(one) for one in ids)
         # Decoded after the prompt: some tokenizers write a first word differently.
         whole = self.tokenizer.decode(self.prompt + self.ids)[self._begin :]
         sure, self.stopped = settled(whole, self.stop, final=final)

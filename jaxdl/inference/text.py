@@ -183,10 +183,16 @@ def beam_texts(
     """The likeliest continuations of each prompt, best first; see `beam_search`. A stop string only cuts the text.
 
     Raises:
+      ConfigError: there are no beams, or as many as tokens; or the penalty is below 0.
       DataError: a prompt is empty, or it and `max_tokens` are more than the model reads.
     """
     found = []
     size, end = source.tokenizer.vocabulary_size, source.tokenizer.find("end")
+    if not 1 <= beams < size or length_penalty < 0:
+        raise ConfigError(
+            f"beams must be at least 1 and fewer than the vocabulary's {size}, not {beams}, and length_penalty must be "
+            f"at least 0, not {length_penalty}."
+        )
     for number, prompt in enumerate(prompts):
         ids = _encoded(source, prompt, number)
         if source.max_length is not None and len(ids) + max_tokens > source.max_length:

@@ -122,11 +122,21 @@ def supervised(
         metrics = {"loss": loss, **task.measure(outputs, batch)}
         return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
+    return Learner(init, step, evaluate, _predicting(model, task, precision, outputs_of))
+
+
+def _predicting(
+    model: nn.Module, task: Any, precision: Precision, outputs_of: Callable[[TrainState, Batch], PyTree]
+) -> Callable[[TrainState, Batch], PyTree]:
+    """The task's own way to predict, where it has one, under the precision policy."""
+    if not hasattr(task, "predict"):
+        return outputs_of
+
     def predict(state: TrainState, batch: Batch) -> PyTree:
         variables = {"params": cast(state.params, precision.compute), **state.model_state}
-        return cast(task.predict(model, variables, batch), precision.output)  # type: ignore[attr-defined]
+        return cast(task.predict(model, variables, batch), precision.output)
 
-    return Learner(init, step, evaluate, predict if hasattr(task, "predict") else outputs_of)
+    return predict
 
 
 def _apply(

@@ -55,7 +55,7 @@ def statistics(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> 
     """
     rows = np.zeros((len(predictions), 6))
     for row, prediction, right in zip(rows, predictions, answers, strict=True):
-        first = 0 if _wanted(right) != [""] else 3
+        first = 0 if right else 3
         row[first : first + 3] = 1, exact_match(prediction, right), f1(prediction, right)
     return rows
 

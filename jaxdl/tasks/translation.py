@@ -100,7 +100,7 @@ class Translation:
             pad=self.pad,
             length_penalty=self.length_penalty,
         )
-        return Decoded(*(leaf[:, 0] for leaf in found))
+        return jax.tree.map(lambda leaf: leaf[:, 0], found)
 
     def decode(self, outputs: Decoded) -> dict[str, jax.Array]:
         """`tokens` (B, N) int32, `length` (B,) without the end token, and `score` (B,), of what `predict` found."""

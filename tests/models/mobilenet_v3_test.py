@@ -12,7 +12,8 @@ def test_the_model_keeps_the_contract():
     assert logits.shape == (4, 5)
 
 
-@pytest.mark.parametrize("variant", ["small", pytest.param("large", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["small", "large"])
 def test_equals_torch(variant):
     torch = pytest.importorskip("torch")
     from tests.models.torch_layers import assert_equal

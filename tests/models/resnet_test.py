@@ -179,3 +179,17 @@ def test_drop_rate_rises_linearly_to_the_last_block():
 def test_bad_choices_are_refused_at_construction(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_wide_bottlenecks_have_the_published_number_of_parameters():
+    assert count(ResNet(num_classes=1000, depth=50, width_factor=2), (64, 64, 3)) == 68_883_240
+    with pytest.raises(ValueError, match=r"width_factor.*not 2 for depth 34"):
+        ResNet(num_classes=2, depth=34, width_factor=2)
+
+
+@pytest.mark.parametrize("model", [ResNet(num_classes=None, depth=50, width=2), CifarResNet(num_classes=None)])
+def test_without_classes_the_pooled_features_come_out(model):
+    image = jnp.zeros((2, 32, 32, 3))
+    features, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image, train=False))
+    assert features.shape == (2, 64)
+    assert "head" not in variables["params"]

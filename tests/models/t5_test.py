@@ -41,7 +41,8 @@ def test_the_contract(model):
 def test_the_cache_gives_what_is_had_without_it(options):
     model = T5(**SIZES, **options, scan=True)
     variables = variables_of(model, TOKENS, TARGETS)
-    context = model.apply(variables, TOKENS, token_mask=MASK, method="encode")
+    encode = jax.jit(lambda: model.apply(variables, TOKENS, token_mask=MASK, method="encode"))
+    context = encode()
 
     def whole(targets):
         return model.apply(variables, TOKENS, targets, token_mask=MASK, train=False)
@@ -51,7 +52,7 @@ def test_the_cache_gives_what_is_had_without_it(options):
         others = {"token_mask": MASK, "target_mask": target_mask, "cache": cache}
         return model.apply(variables, targets, first, **others, method="decode")
 
-    _, cache = step(TARGETS[:, :1], jnp.zeros((3, 1)), model.empty_cache(3, 11))
+    _, cache = jax.jit(step)(TARGETS[:, :1], jnp.zeros((3, 1)), model.empty_cache(3, 11))
     assert cache.length.tolist() == [0, 0, 0]
     check_cache(whole, step, cache, 30)
 
@@ -60,9 +61,10 @@ def test_padding_changes_nothing():
     model = T5(**SIZES)
     variables = variables_of(model, TOKENS, TARGETS)
     target_mask = (jnp.arange(9)[None] < jnp.array([[9], [4], [2]])).astype(jnp.int32)
-    found = model.apply(variables, **INPUTS, target_mask=target_mask, train=False)
+    apply = jax.jit(model.apply)
+    found = apply(variables, **INPUTS, target_mask=target_mask)
     for row, (source, target) in enumerate(((12, 9), (5, 4), (1, 2))):
-        alone = model.apply(variables, TOKENS[row : row + 1, :source], TARGETS[row : row + 1, :target], train=False)
+        alone = apply(variables, TOKENS[row : row + 1, :source], TARGETS[row : row + 1, :target])
         np.testing.assert_allclose(found[row, :target], alone[0], rtol=0, atol=1e-5)
 
 

@@ -37,7 +37,8 @@ def test_the_contract(model):
 def test_the_cache_gives_what_is_had_without_it(options):
     model = Transformer(**SIZES, **options, scan=True)
     variables = variables_of(model, TOKENS, TARGETS)
-    context = model.apply(variables, TOKENS, token_mask=MASK, method="encode")
+    encode = jax.jit(lambda: model.apply(variables, TOKENS, token_mask=MASK, method="encode"))
+    context = encode()
 
     def whole(targets):
         return model.apply(variables, TOKENS, targets, token_mask=MASK, train=False)
@@ -47,7 +48,7 @@ def test_the_cache_gives_what_is_had_without_it(options):
         others = {"token_mask": MASK, "target_mask": target_mask, "cache": cache}
         return model.apply(variables, targets, first, **others, method="decode")
 
-    _, cache = step(TARGETS[:, :1], jnp.zeros((3, 1)), model.empty_cache(3, 11))
+    _, cache = jax.jit(step)(TARGETS[:, :1], jnp.zeros((3, 1)), model.empty_cache(3, 11))
     check_cache(whole, step, cache, 30)
 
 
@@ -59,7 +60,7 @@ def test_it_equals_the_one_of_pytorch(order):
     params = {name: np.asarray(leaf) for name, leaf in trees.flatten(variables["params"]).items()}
     reference = torch_transformer(torch, params, order)
     target_mask = jnp.asarray((np.arange(9)[None] < np.array([9, 4, 6])[:, None]).astype(np.int32))
-    found = model.apply(variables, **INPUTS, target_mask=target_mask, train=False)
+    found = jax.jit(model.apply)(variables, **INPUTS, target_mask=target_mask)
     table = torch.tensor(params["token_embedding/embedding"])
 
     def embedded(tokens):
@@ -130,9 +131,10 @@ def test_padding_changes_nothing():
     model = Transformer(**SIZES)
     variables = variables_of(model, TOKENS, TARGETS)
     target_mask = (jnp.arange(9)[None] < jnp.array([[9], [4], [2]])).astype(jnp.int32)
-    found = model.apply(variables, **INPUTS, target_mask=target_mask, train=False)
+    apply = jax.jit(model.apply)
+    found = apply(variables, **INPUTS, target_mask=target_mask)
     for row, (source, target) in enumerate(((12, 9), (5, 4), (1, 2))):
-        alone = model.apply(variables, TOKENS[row : row + 1, :source], TARGETS[row : row + 1, :target], train=False)
+        alone = apply(variables, TOKENS[row : row + 1, :source], TARGETS[row : row + 1, :target])
         np.testing.assert_allclose(found[row, :target], alone[0], rtol=0, atol=1e-5)
 
 

@@ -14,7 +14,10 @@ def test_the_model_keeps_the_contract(upsampling):
     assert logits.shape == (4, 10, 9, 2)
 
 
-@pytest.mark.parametrize(("batch_norm", "upsampling"), [(False, "transpose"), (True, "bilinear")])
+@pytest.mark.parametrize(
+    ("batch_norm", "upsampling"),
+    [pytest.param(False, "transpose", marks=pytest.mark.slow), (True, "bilinear")],
+)
 def test_equals_torch(batch_norm, upsampling):
     torch = pytest.importorskip("torch")
     from tests.models.torch_layers import assert_equal

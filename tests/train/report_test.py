@@ -7,7 +7,9 @@ import pytest
 from jaxdl.data import Pipeline
 from jaxdl.data.sources import digits
 from jaxdl.errors import ConfigError
-from jaxdl.learners import Precision
+from jaxdl.learners import Precision, supervised
+from jaxdl.models import MLP
+from jaxdl.optim import adam, optimizer
 from jaxdl.tasks import Classification
 from jaxdl.train import Evaluation, Saving, train
 from jaxdl.train.hooks import EarlyStopping
@@ -67,18 +69,15 @@ def test_its_results_can_be_waited_for_and_are_logged(experiment, tmp_path):
 
 def test_what_makes_no_sense_is_refused(experiment):
     wrong = Saving(best="test/shares", mode="max")
-    with pytest.raises(ConfigError, match="test/shares.*share"):
+    with pytest.raises(ConfigError, match=r"test/shares.*share"):
         train(experiment(evals=evaluation(Share()), saving=wrong), quiet=True)
     both = type("Both", (Share,), {"names": ("accuracy",)})()
     with pytest.raises(ConfigError, match="both give accuracy"):
         train(experiment(evals=evaluation(both)), quiet=True)
 
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Silent(Classification):
-        decode = None
-
+    whole = supervised(MLP(num_classes=10, widths=(4,)), Classification(num_classes=10), optimizer(rule=adam()))
     with pytest.raises(ConfigError, match="decode"):
-        train(experiment(evals=evaluation(Share()), task=Silent(num_classes=10)), quiet=True)
+        train(experiment(evals=evaluation(Share()), task=None, model=None, optimizer=None, learner=whole), quiet=True)
 
 
 def test_a_report_that_does_not_say_its_names_may_be_waited_for(experiment):

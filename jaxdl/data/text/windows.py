@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdl.data.text.squad import Question, Questions
-from jaxdl.data.text.tokenizer import Tokenizer
+from jaxdl.data.text.tokenizer import Kind, Tokenizer, train_tokenizer
 from jaxdl.errors import ConfigError
 
 
@@ -52,8 +52,8 @@ class AnswerWindows:
         room = self.length - self.max_question - 3
         if self.max_question < 1 or not 0 <= self.overlap < room:
             raise ConfigError(
-                f"A row of {self.length} tokens with a question of up to {self.max_question} has room for {room} of the "
-                f"context: overlap must be in [0, {room}), not {self.overlap}, and max_question at least 1."
+                f"A row of {self.length} tokens with a question of up to {self.max_question} has room for {room} of "
+                f"the context: overlap must be in [0, {room}), not {self.overlap}, and max_question at least 1."
             )
         numbers: dict[str, int] = {}
         context_of = np.asarray([numbers.setdefault(one.context, len(numbers)) for one in self.questions])
@@ -144,3 +144,12 @@ class AnswerWindows:
             if first <= start <= end < first + right - left:
                 return start - first + left, end - first + left
         return 0, 0
+
+
+def tokenizer_of_questions(
+    *, questions: Questions, kind: Kind = "wordpiece", vocabulary_size: int = 8_000
+) -> Tokenizer:
+    """A tokenizer trained on questions and their contexts; see `train_tokenizer`."""
+    contexts = dict.fromkeys(one.context for one in questions)
+    texts = [*contexts, *(one.question for one in questions)]
+    return train_tokenizer(texts, kind=kind, vocabulary_size=vocabulary_size)

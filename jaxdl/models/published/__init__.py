@@ -1,13 +1,15 @@
 """Published sizes of the models, each with its number of parameters and its FLOPs."""
 
-from jaxdl.models.published import convolutional, encoders, recurrent, speech
-from jaxdl.models.published.entry import Published
+import dataclasses
 
-PUBLISHED: tuple[Published, ...] = (
-    *convolutional.PUBLISHED,
-    *recurrent.PUBLISHED,
-    *encoders.PUBLISHED,
-    *speech.PUBLISHED,
+from jaxdl.models.published import convolutional, decoders, encoders, recurrent, speech
+from jaxdl.models.published.entry import Published
+from jaxdl.models.published.flops import FLOPS
+
+PUBLISHED: tuple[Published, ...] = tuple(
+    dataclasses.replace(entry, flops=FLOPS[entry.name])
+    for family in (convolutional, recurrent, encoders, decoders, speech)
+    for entry in family.PUBLISHED
 )
 """Every published size, family by family."""
 

@@ -26,7 +26,7 @@ def _entry(
 ) -> Published:
     inputs = {"image": ((size, size, channels), "float32")}
     return Published(
-        name=name, make=make, inputs=inputs, parameters=parameters, flops=0, paper=paper, source=source
+        name=name, make=make, inputs=inputs, parameters=parameters, paper=paper, source=source
     )  # fmt: skip
 
 

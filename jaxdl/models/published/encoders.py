@@ -29,7 +29,6 @@ def _bert(name: str, parameters: int, paper: str, source: str, **sizes: Any) -> 
         make=partial(Bert, **sizes),
         inputs=_TOKENS,
         parameters=parameters,
-        flops=0,
         paper=paper,
         source=source,
     )
@@ -41,7 +40,6 @@ def _roberta(name: str, parameters: int, **sizes: Any) -> Published:
         make=partial(roberta, pooler=True, **sizes),
         inputs=_TOKENS,
         parameters=parameters,
-        flops=0,
         paper=_ROBERTA,
         source="Hugging Face RobertaModel, with the pooler that its files hold and without the head over tokens",
     )
@@ -54,7 +52,6 @@ def _vit(name: str, parameters: int, paper: str, *, distilled: bool = False, **s
         make=partial(ViT, num_classes=1000, distilled=distilled, **sizes),
         inputs=_IMAGE,
         parameters=parameters,
-        flops=0,
         paper=paper,
         source=f"Hugging Face {kind} and timm, with 1,000 classes",
     )
@@ -72,7 +69,6 @@ def _clip(name: str, parameters: int, patch_size: int) -> Published:
         ),
         inputs=_PAIR,
         parameters=parameters,
-        flops=0,
         paper=_CLIP,
         source="Hugging Face CLIPModel and the published checkpoint",
     )

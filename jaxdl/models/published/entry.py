@@ -15,16 +15,16 @@ class Published:
       make: Makes the module, such as `functools.partial(ResNet, depth=50, num_classes=1000)`.
       inputs: Shape and dtype of each input for one example, without the batch axis.
       parameters: Number of parameters, as published; running statistics and other buffers do not count.
-      flops: Floating-point operations of the matrix products and convolutions of one example's forward pass, a
-        multiplication and an addition counting as two.
       paper: Authors and year.
       source: Where the number of parameters is published, and how ours may differ.
+      flops: Floating-point operations of the matrix products and convolutions of one example's forward pass, a
+        multiplication and an addition counting as two; those of the table `FLOPS`.
     """
 
     name: str
     make: Callable[[], nn.Module]
     inputs: Mapping[str, tuple[tuple[int, ...], str]]
     parameters: int
-    flops: int
     paper: str
     source: str
+    flops: int = 0

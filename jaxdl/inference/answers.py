@@ -1,0 +1,147 @@
+"""Answers to questions about texts, with their place."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdl.data.text.squad import Question, Questions
+from jaxdl.data.text.windows import AnswerWindows
+from jaxdl.errors import ConfigError, DataError
+from jaxdl.inference.loaded import Loaded
+from jaxdl.tasks.question_answering import QuestionAnswering, best_answers
+
+_WINDOW = ("length", "overlap", "max_question")
+_CHOICE = ("max_answer", "no_answer", "threshold")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model answers.
+
+    Attributes:
+      question: What was asked.
+      context: About what.
+      text: The answer, "" where there is said to be none.
+      begin: Its first character in the context.
+      end: The character behind it.
+      probability: Of this span, among all spans of its window.
+    """
+
+    question: str
+    context: str
+    text: str
+    begin: int
+    end: int
+    probability: float
+
+    def marked(self, *, around: int | None = None, marks: tuple[str, str] = ("[[", "]]")) -> str:
+        """The context with marks around the answer.
+
+        >>> Answer(question="Who?", context="It was me, Ann.", text="Ann", begin=11, end=14, probability=1).marked()
+        'It was me, [[Ann]].'
+
+        Args:
+          around: How many characters of the context to show on either side; None for all of it.
+          marks: What stands before and behind the answer.
+        """
+        if not self.text:
+            return self.context if around is None else _cut(self.context, 0, 2 * around)
+        left = 0 if around is None else max(0, self.begin - around)
+        right = len(self.context) if around is None else self.end + around
+        before = ("..." if left else "") + self.context[left : self.begin]
+        after = self.context[self.end : right] + ("..." if right < len(self.context) else "")
+        return f"{before}{marks[0]}{self.text}{marks[1]}{after}"
+
+
+def answer_questions(loaded: Loaded, questions: Sequence[tuple[str, str]], *, batch_size: int = 16) -> list[Answer]:
+    """Answers questions `(context, question)` as the evaluation of the training did.
+
+    Args:
+      loaded: From `load`: a model that was trained by `QuestionAnswering`.
+      questions: At least one.
+      batch_size: Windows a call.
+
+    Raises:
+      ConfigError: the model answers no questions, or has no tokenizer.
+      DataError: a context or a question is empty.
+    """
+    if not isinstance(loaded.task, QuestionAnswering) or loaded.tokenizer is None:
+        what = "has no tokenizer" if loaded.tokenizer is None else f"was trained by {type(loaded.task).__name__}"
+        raise ConfigError(f"Answers need a model that was trained by QuestionAnswering; this one {what}.")
+    for number, (context, question) in enumerate(questions):
+        if not context.strip() or not question.strip():
+            raise DataError(f"Question {number} is {question!r} about {context[:20]!r}: neither may be empty.")
+    asked = tuple(Question(id=str(i), question=text, context=context) for i, (context, text) in enumerate(questions))
+    window, choice = _settings(loaded.config)
+    windows = AnswerWindows(questions=Questions(questions=asked), tokenizer=loaded.tokenizer, **window)
+    found = best_answers(windows, _rows(loaded, windows, batch_size), **choice)
+    return [
+        Answer(
+            question=asked[number].question,
+            context=asked[number].context,
+            text=one.text,
+            begin=one.span.begin,
+            end=one.span.end,
+            probability=float(np.exp(one.score if one.text else one.null_score)),
+        )
+        for number, one in sorted(found.items())
+    ]
+
+
+def read_questions(path: str | Path) -> list[tuple[str, str]]:
+    """`(context, question)` of each line of JSON with these keys.
+
+    Raises:
+      DataError: the file cannot be read, or a line is of another form, by file and line.
+    """
+    found = []
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: is no JSON: {error}.") from error
+        if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("context", "question")):
+            raise DataError(f"{path}:{number}: must be an object with the texts 'context' and 'question'.")
+        found.append((value["context"], value["question"]))
+    if not found:
+        raise DataError(f"{path} holds no question.")
+    return found
+
+
+def _rows(loaded: Loaded, windows: AnswerWindows, batch_size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    predict = jax.jit(lambda state, batch: loaded.task.decode(loaded.learner.predict(state, batch)))
+    for first in range(0, len(windows), batch_size):
+        numbers = np.minimum(np.arange(first, first + batch_size), len(windows) - 1)
+        batch = windows.gather(numbers) | {"mask": np.ones(batch_size, np.float32)}
+        outputs = jax.device_get(predict(loaded.state, batch))
+        for row in range(min(batch_size, len(windows) - first)):
+            yield first + row, outputs["start"][row], outputs["end"][row]
+
+
+def _settings(config: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """How the first evaluation of the training cut windows and chose answers, or nothing for the defaults."""
+    evals = config["evals"] if "evals" in config else {}
+    for name in evals:
+        source, report = evals[name]["data"]["source"], evals[name]["report"] if "report" in evals[name] else None
+        return _kept(source, _WINDOW), _kept(report, _CHOICE)
+    return {}, {}
+
+
+def _kept(spec: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    """The values of a spec that has all of these keys, else none."""
+    return {key: spec[key] for key in keys} if spec is not None and all(key in spec for key in keys) else {}
+
+
+def _cut(text: str, first: int, last: int) -> str:
+    return text[first:last] + ("..." if last < len(text) else "")
