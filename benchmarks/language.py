@@ -3,7 +3,9 @@
 python -m benchmarks.language train CORPUS.txt --steps 2000 --rounds 1
 python -m benchmarks.language write --rounds 3
 
-Every peer runs in a fresh process on two cores, the peers of a round one after another.
+Every peer runs in a fresh process on `--threads` cores, the peers of a round one after another. The second ratio is of
+tokens per second of processor time, which other programs on the machine hardly disturb; compare it with one thread, as
+threads that wait for each other may spin.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from typing import Any
 CONFIG = "configs/language/char_gpt.py"
 TOKENS_A_STEP = 12 * 64
 PROMPT, NEW = 16, 256
+SPEEDS = ("tokens_per_second", "tokens_per_processor_second")
 SIZES = {
     "char": {"vocab_size": 83, "features": 128, "num_layers": 4, "num_heads": 4},
     "small": {"vocab_size": 50_257, "features": 768, "num_layers": 12, "num_heads": 12},
@@ -39,15 +42,15 @@ def main() -> None:
     write.add_argument("--rows", nargs="*", type=int, default=[1, 8])
     for verb in (train, write):
         verb.add_argument("--rounds", type=int, default=1)
+        verb.add_argument("--threads", type=int, default=2, help="processor cores of each peer (default 2)")
         verb.add_argument("--compile", action="store_true", help="torch.compile as one more peer")
     one = verbs.add_parser("one")  # A peer's own process.
     one.add_argument("peer")
+    one.add_argument("threads", type=int)
     one.add_argument("settings", type=json.loads)
     options = parser.parse_args()
     if options.verb == "one":
-        from benchmarks.peers.measure import limit_threads
-
-        limit_threads()
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
         print(json.dumps(PEERS[options.peer](**options.settings)))
     elif options.verb == "train":
         _train_table(options)
@@ -57,36 +60,43 @@ def main() -> None:
 
 def _train_table(options: argparse.Namespace) -> None:
     peers = ["train_jaxdl", "train_torch", *(["train_torch_compiled"] if options.compile else [])]
-    found = _rounds(peers, options.rounds, lambda number: {
+    found = _rounds(peers, options, lambda number: {
         "corpus": options.corpus, "steps": options.steps, "seed": number,
     })  # fmt: skip
-    print("| | tokens/s | jaxdl / this | seconds in all | val loss, nats |\n|---|---|---|---|---|")
+    print(
+        "| | tokens/s | jaxdl / this | by processor time | seconds in all | val loss, nats |\n|---|---|---|---|---|---|"
+    )
     for peer, rows in found.items():
-        speed, own = (_median(found[name], "tokens_per_second") for name in (peer, peers[0]))
         losses = ", ".join(f"{row['val_nll']:.4f}" for row in rows)
-        print(f"| {peer} | {speed:,.0f} | {own / speed:.2f} | {_median(rows, 'seconds'):.0f} | {losses} |")
+        print(f"| {peer} | {_speeds(rows, found[peers[0]])} | {_median(rows, 'seconds'):.0f} | {losses} |")
 
 
 def _write_tables(options: argparse.Namespace) -> None:
     for size in options.sizes:
-        print(f"\n{size}, {NEW} tokens after {PROMPT}\n\n| | rows | tokens/s | jaxdl / this |\n|---|---|---|---|")
+        print(f"\n{size}, {NEW} tokens after {PROMPT}\n")
+        print("| | rows | tokens/s | jaxdl / this | by processor time |\n|---|---|---|---|---|")
         for count in options.rows:
-            found = _rounds(["write_jaxdl", "write_torch"], options.rounds, lambda _, size=size, count=count: {
+            found = _rounds(["write_jaxdl", "write_torch"], options, lambda _, size=size, count=count: {
                 "size": size, "rows": count,
             })  # fmt: skip
-            own = _median(found["write_jaxdl"], "tokens_per_second")
             for peer, rows in found.items():
-                speed = _median(rows, "tokens_per_second")
-                print(f"| {peer} | {count} | {speed:,.0f} | {own / speed:.2f} |", flush=True)
+                print(f"| {peer} | {count} | {_speeds(rows, found['write_jaxdl'])} |", flush=True)
 
 
-def _rounds(peers: Sequence[str], rounds: int, settings: Any) -> dict[str, list[Mapping[str, float]]]:
+def _speeds(rows: Sequence[Mapping[str, float]], own: Sequence[Mapping[str, float]]) -> str:
+    """Three cells: tokens per second, and the speed of jaxdl as a multiple of it by both clocks."""
+    ratios = (_median(own, name) / _median(rows, name) for name in SPEEDS)
+    return " | ".join((f"{_median(rows, 'tokens_per_second'):,.0f}", *(f"{ratio:.2f}" for ratio in ratios)))
+
+
+def _rounds(peers: Sequence[str], options: argparse.Namespace, settings: Any) -> dict[str, list[Mapping[str, float]]]:
     """What each peer measured in each round; a round goes through all peers in turn."""
     found: dict[str, list[Mapping[str, float]]] = {peer: [] for peer in peers}
-    for number in range(rounds):
+    threads = str(options.threads)
+    for number in range(options.rounds):
         for peer in peers:
-            command = [sys.executable, "-m", "benchmarks.language", "one", peer, json.dumps(settings(number))]
-            environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+            command = [sys.executable, "-m", "benchmarks.language", "one", peer, threads, json.dumps(settings(number))]
+            environment = {**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": threads}
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
@@ -98,10 +108,17 @@ def _median(rows: Sequence[Mapping[str, float]], name: str) -> float:
     return statistics.median(row[name] for row in rows)
 
 
-def _speed(times: Sequence[tuple[int, float]]) -> float:
-    """Tokens per second: the median of the stretches after the first."""
-    pairs = list(itertools.pairwise(times))
-    return statistics.median((b[0] - a[0]) * TOKENS_A_STEP / (b[1] - a[1]) for a, b in pairs)
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _speed(times: Sequence[tuple[int, tuple[float, float]]]) -> dict[str, float]:
+    """Tokens per second by both clocks: the median of the stretches after the first."""
+    pairs = list(itertools.pairwise(times[1:]))
+    return {
+        name: statistics.median((b[0] - a[0]) * TOKENS_A_STEP / (b[1][clock] - a[1][clock]) for a, b in pairs)
+        for clock, name in enumerate(SPEEDS)
+    }
 
 
 def train_jaxdl(corpus: str, steps: int, seed: int) -> dict[str, Any]:
@@ -121,7 +138,7 @@ def train_jaxdl(corpus: str, steps: int, seed: int) -> dict[str, Any]:
     def clock(moment: Any) -> None:
         if moment.step % 50 == 0 or not times:
             jax.block_until_ready(moment.metrics)
-            times.append((moment.step, time.perf_counter()))
+            times.append((moment.step, _clocks()))
 
     tree = configs.override(
         configs.load(f"{CONFIG}:{corpus}"), [f"steps={steps}", f"seed={seed}", "evals.val.every=None"]
@@ -131,22 +148,21 @@ def train_jaxdl(corpus: str, steps: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         outcome = train(experiment, folder, quiet=True)
     seconds = time.perf_counter() - began
-    return {"tokens_per_second": _speed(times), "val_nll": outcome.results["val/nll"], "seconds": seconds}
+    return {**_speed(times), "val_nll": outcome.results["val/nll"], "seconds": seconds}
 
 
 def train_torch(corpus: str, steps: int, seed: int, *, compiled: bool = False) -> dict[str, Any]:
     """The same model, data and settings in PyTorch."""
     began = time.perf_counter()
     from benchmarks.peers import torch_gpt
-    from benchmarks.peers.measure import THREADS
     from jaxdl import config as configs
 
-    torch_gpt.torch.set_num_threads(THREADS)
+    torch_gpt.torch.set_num_threads(len(os.sched_getaffinity(0)))
     tree = configs.load(f"{CONFIG}:{corpus}")
     parts = [configs.build(tree.train.source.stream), configs.build(tree.evals.val.data.source.stream)]
     made = torch_gpt.run(*(part.tokens for part in parts), parts[0].vocabulary_size, steps, seed, compiled=compiled)
     seconds = time.perf_counter() - began
-    return {"tokens_per_second": _speed(made["times"]), "val_nll": made["val_nll"], "seconds": seconds}
+    return {**_speed(made["times"]), "val_nll": made["val_nll"], "seconds": seconds}
 
 
 def train_torch_compiled(corpus: str, steps: int, seed: int) -> dict[str, Any]:
@@ -174,9 +190,7 @@ def write_torch(size: str, rows: int) -> dict[str, float]:
     import torch
     import transformers
 
-    from benchmarks.peers.measure import THREADS
-
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     sizes = SIZES[size]
     config = transformers.GPT2Config(
         vocab_size=sizes["vocab_size"],
@@ -202,14 +216,14 @@ def write_torch(size: str, rows: int) -> dict[str, float]:
 
 
 def _timed(run: Any, rows: int) -> dict[str, float]:
-    """Tokens per second of the fastest of several calls after the first."""
+    """Tokens per second by both clocks, of the fastest of several calls after the first."""
     run()
     times = []
-    while len(times) < 3 or (sum(times) < 8 and len(times) < 20):
-        began = time.perf_counter()
+    while len(times) < 3 or (sum(wall for wall, _ in times) < 8 and len(times) < 20):
+        began = _clocks()
         run()
-        times.append(time.perf_counter() - began)
-    return {"tokens_per_second": rows * NEW / min(times)}
+        times.append(tuple(now - then for now, then in zip(_clocks(), began)))
+    return {name: rows * NEW / min(time[clock] for time in times) for clock, name in enumerate(SPEEDS)}
 
 
 PEERS = {

@@ -53,7 +53,7 @@ TEMPLATES = (
     ("Where was {title} born?", rf"\b[Bb]orn in ({PLACE})"),
     ("In what language is {title}?", r"\bis an? (?:[a-z]+ )*(\w+)-language\b"),
     ("What family does {title} belong to?", r"\bin the (?:[a-z]+ )?family ([A-Z][a-z]+)"),
-    ("What is {title} also known as?", r"\balso (?:known|called) (?:as )?(?:the )?([A-Z][\w' -]{2,30}?)(?=[,.)]| is | was )"),
+    ("What is {title} also known as?", r"\balso (?:known|called) (?:as )?(?:the )?([A-Z][\w' -]{2,30}?)(?=[,.)]| is )"),
     ("What is the atomic number of {title}?", r"\batomic number (\d+)"),
     ("What is the symbol of {title}?", r"\b(?:with the |has the |has )symbol ([A-Z][a-z]?)\b"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One side of `benchmarks.models`, as a process of its own: `FAMILY FOLDER {jaxdl,torch,compiled} THREADS`.
+"""One side of `benchmarks.models`, as a process of its own: `FAMILY FOLDER {jaxdl,torch,compiled} THREADS CLOCK`.
 
 Says "ready" when its step has run twice. Then each line on standard input is a number of seconds to run for; the answer
 is the milliseconds of each step, as JSON.
@@ -13,6 +13,8 @@ from typing import Any
 
 from benchmarks.families import FAMILIES, Original, our_outputs, their_outputs
 from jaxdl.cli.environment import keep_freed_memory
+
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 def jaxdl_step(original: Original, folder: str) -> Callable[[], None]:
@@ -61,7 +63,7 @@ def torch_step(original: Original, folder: str, threads: int, compiled: bool) ->
 
 def main() -> None:
     """Serves measurements until standard input ends."""
-    family, folder, side, threads = sys.argv[1:]
+    family, folder, side, threads, clock = sys.argv[1:]
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads
@@ -75,17 +77,17 @@ def main() -> None:
     run()
     print("ready", flush=True)
     for line in sys.stdin:
-        print(json.dumps(times(run, float(line))), flush=True)
+        print(json.dumps(times(run, float(line), CLOCKS[clock])), flush=True)
 
 
-def times(run: Callable[[], None], seconds: float) -> list[float]:
+def times(run: Callable[[], None], seconds: float, clock: Callable[[], float]) -> list[float]:
     """Milliseconds of each of at least two steps, after one that counts for nothing."""
     run()
     found, began = [], time.perf_counter()
     while len(found) < 2 or time.perf_counter() - began < seconds:
-        start = time.perf_counter()
+        start = clock()
         run()
-        found.append(1000 * (time.perf_counter() - start))
+        found.append(1000 * (clock() - start))
     return found
 
 

@@ -13,15 +13,13 @@ from pathlib import Path
 
 from jaxdl.config import build, ref, spec
 from jaxdl.data import Pipeline
-from jaxdl.data.text import load_tokenizer
-from jaxdl.data.text.squad import read_squad
-from jaxdl.data.text.windows import AnswerWindows, tokenizer_of_questions
+from jaxdl.data.text import AnswerWindows, load_tokenizer, read_squad, tokenizer_of_questions
 from jaxdl.errors import DataError
 from jaxdl.interop.encoders import encoder_from
 from jaxdl.models.bert import Bert
 from jaxdl.models.text_heads import SpanExtractor
 from jaxdl.optim import adam, linear, optimizer
-from jaxdl.tasks.question_answering import AnswerReport, QuestionAnswering
+from jaxdl.tasks import AnswerReport, QuestionAnswering
 from jaxdl.train import Evaluation, Experiment, Saving
 
 SIZES = {"num_types": 2, "features": 128, "num_layers": 4, "num_heads": 4, "hidden": 512}

@@ -20,14 +20,22 @@ from pathlib import Path
 
 from jaxdl.config import build, ref, spec
 from jaxdl.data import Pipeline
-from jaxdl.data.text import TextRows, load_tokenizer, read_table, tokenizer_of
-from jaxdl.data.text.labels import by_score, few_of, fold_of, read_classes
+from jaxdl.data.text import (
+    TextRows,
+    by_score,
+    few_of,
+    fold_of,
+    load_tokenizer,
+    read_classes,
+    read_table,
+    tokenizer_of,
+)
 from jaxdl.interop.encoders import encoder_from
 from jaxdl.models.bert import Bert
 from jaxdl.models.recurrent import BagOfEmbeddings, RecurrentClassifier
 from jaxdl.models.text_heads import TextClassifier
 from jaxdl.optim import adam, linear, optimizer
-from jaxdl.tasks.text_classification import TextClassification
+from jaxdl.tasks import TextClassification
 from jaxdl.train import Evaluation, Experiment, Saving
 
 EPOCHS = {"bag": 20, "lstm": 6, "transformer": 8, "pretrained": 2, "probe": 2, "scratch": 2}

@@ -29,8 +29,8 @@ from jaxdl.tasks import Classification
 from jaxdl.train import Evaluation, Experiment, Saving
 
 TRANSFORMER = {"patch_size": 2, "features": 64, "num_layers": 4, "num_heads": 4, "hidden": 128}
-# Running statistics of 0.99 are for many more steps than these.
-FEW = {"stem_stride": 1, "momentum": 0.9}
+# Running statistics of 0.99, and dropping so much, are for many more steps than these.
+FEW = {"stem_stride": 1, "momentum": 0.9, "dropout_rate": 0.0}
 
 # The side of the images, how many steps, and the model.
 ZOO = {
@@ -40,9 +40,14 @@ ZOO = {
     "vgg": (32, 300, VGG, {"depth": 11, "width": 16, "hidden": (), "batch_norm": True}),
     "resnet": (8, 600, ResNet, {"depth": 18, "stem": "cifar", "width": 16}),
     "wide_resnet": (8, 600, WideResNet, {"depth": 16, "width_factor": 2}),
-    "mobilenet_v2": (16, 600, MobileNetV2, {"stem_stride": 1, "width_factor": 0.35}),
+    "mobilenet_v2": (16, 600, MobileNetV2, {"width_factor": 0.5, **FEW}),
     "mobilenet_v3": (16, 600, MobileNetV3, {"variant": "small", "width_factor": 0.5, **FEW}),
-    "efficientnet": (16, 600, EfficientNet, {"width_factor": 0.35, "depth_factor": 0.5, **FEW}),
+    "efficientnet": (
+        16,
+        400,
+        EfficientNet,
+        {"width_factor": 0.35, "depth_factor": 0.5, "stochastic_depth_rate": 0.0, **FEW},
+    ),
     "convnext": (16, 600, ConvNeXt, {"patch_size": 2, "depths": (2, 2), "widths": (32, 64), "layer_scale": 0.1}),
     "vit": (8, 600, ViT, {**TRANSFORMER, "pooling": "mean"}),
     "deit": (8, 600, ViT, {**TRANSFORMER, "distilled": True}),

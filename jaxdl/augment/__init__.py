@@ -2,7 +2,18 @@
 
 from jaxdl.augment.compose import Augmentation, compose
 from jaxdl.augment.images import RandomCrop, RandomErasing, RandomFlip
+from jaxdl.augment.masking import MaskTokens
 from jaxdl.augment.mixing import CutMix, Mixup
 from jaxdl.augment.randaugment import RandAugment
 
-__all__ = ["Augmentation", "CutMix", "Mixup", "RandAugment", "RandomCrop", "RandomErasing", "RandomFlip", "compose"]
+__all__ = [
+    "Augmentation",
+    "CutMix",
+    "MaskTokens",
+    "Mixup",
+    "RandAugment",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "compose",
+]

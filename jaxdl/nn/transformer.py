@@ -189,10 +189,11 @@ class TransformerLayer(nn.Module):
 class Layers(nn.Module):
     """A stack of equal layers `block_0`, `block_1`, ..., each a function of the one before.
 
-    Scanned, the layers run as one loop that is compiled once, so that the time to compile does not grow with their
-    number. Their parameters keep their names and shapes and are stacked inside the call, which costs one more copy of
-    them while it runs: a checkpoint, a sharding rule or a pretrained weight fits either way. Convolutions run slowly in
-    a loop on CPU, and layers with running statistics cannot be scanned.
+    Scanned, the layers run as one loop whose body is traced and compiled once. Their parameters keep their names and
+    shapes and are stacked inside the call, which costs one more copy of them while it runs: a checkpoint, a sharding
+    rule or a pretrained weight fits either way. Of 24 small layers on CPU the initialisation compiles in half the time,
+    the gradient in the same time (the stacking has a gradient too), and a step takes some 1.4 times as long.
+    Convolutions run slowly in a loop on CPU, and layers with running statistics cannot be scanned.
 
     Attributes:
       make: Makes a layer `(x, **shared, **own) -> (x, out)`; takes its `name` (and `parent`).

@@ -24,10 +24,10 @@ def get_config(path):
     size = build(tokenizer).vocabulary_size
     source = spec(PackedRows, stream=spec(tokenized, records=text, tokenizer=tokenizer), length=24, stride=1)
     return spec(
-        Experiment, steps=150, tensorboard=False, tokenizer=tokenizer,
-        model=spec(GPT2, vocab_size=size, max_length=24, features=16, num_layers=1, num_heads=2, dropout_rate=0.0),
+        Experiment, steps=200, tensorboard=False, tokenizer=tokenizer,
+        model=spec(GPT2, vocab_size=size, max_length=24, features=32, num_layers=1, num_heads=2, dropout_rate=0.0),
         task=spec(LanguageModeling, vocabulary_size=size),
-        optimizer=spec(optimizer, rule=spec(adam), learning_rate=2e-2),
+        optimizer=spec(optimizer, rule=spec(adam), learning_rate=5e-3),
         train=spec(Pipeline, source=source, batch_size=16),
     )
 """

@@ -81,7 +81,7 @@ def test_statistics_add_up_to_the_results():
     assert (found["exact_match_answerable"], found["exact_match_unanswerable"]) == (50, 50)
     assert found["f1_answerable"] == pytest.approx(100 * (1 + 2 / 3) / 2)
     assert np.isnan(squad.values(rows[:2].sum(axis=0))["exact_match_unanswerable"])
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         squad.statistics(["a"], [])
 
 

@@ -51,7 +51,7 @@ def test_reads_both_versions(tmp_path):
 )
 def test_bad_questions_are_named_or_counted(tmp_path, entry, context, reason, kind):
     path = written(tmp_path / "a.json", [entry], context)
-    with pytest.raises(DataError, match="a.json, 'It', question q2: ") as error:
+    with pytest.raises(DataError, match=r"a\.json, 'It', question q2: ") as error:
         read_squad(path=path)
     assert reason in str(error.value)
     whole = json.loads((tmp_path / "a.json").read_text())
@@ -64,7 +64,7 @@ def test_bad_questions_are_named_or_counted(tmp_path, entry, context, reason, ki
 
 
 def test_ids_are_unique(tmp_path):
-    with pytest.raises(DataError, match="question q1: its id is that of .*'It', question q1"):
+    with pytest.raises(DataError, match=r"question q1: its id is that of .*'It', question q1"):
         read_squad(path=written(tmp_path / "a.json", [asked(), asked()]))
 
 
@@ -89,13 +89,13 @@ def test_ids_are_unique(tmp_path):
 )
 def test_other_files_are_refused(tmp_path, text, reason):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(DataError, match="a.json") as error:
+    with pytest.raises(DataError, match=r"a\.json") as error:
         read_squad(path=str(tmp_path / "a.json"))
     assert reason in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="none.json cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"none\.json cannot be read: No such file"):
         read_squad(path=str(tmp_path / "none.json"))
 
 

@@ -1,0 +1,204 @@
+"""The configs of sentiment, masked language modelling and question answering: on small stand-ins, end to end."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxdl import config, trees
+from jaxdl.cli import main
+from jaxdl.data.text.squad import Question, write_squad
+from jaxdl.errors import ConfigError
+from jaxdl.inference import load
+from jaxdl.inference.answers import answer_questions
+from jaxdl.interop.encoders import encoder_from
+from jaxdl.interop.runs import read_run
+from jaxdl.parallel import make_mesh
+from jaxdl.train import Experiment, program, train
+
+TINY = ("model.encoder.features=16", "model.encoder.num_layers=1", "model.encoder.num_heads=2")
+SHORT = ("train.batch_size=8", "tensorboard=false")
+
+
+@pytest.fixture(autouse=True)
+def here_on_one_device(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """A tab-separated file of number, score and text."""
+    rng = np.random.default_rng(0)
+    words = {1: ["good", "fine", "great"], -1: ["bad", "poor", "awful"]}
+    signs = rng.permutation([1, -1] * 50)
+    lines = [f"{i}\t{s * 1.5}\tthis film is {rng.choice(words[s])} number{i % 7}\n" for i, s in enumerate(signs)]
+    path = tmp_path_factory.mktemp("reviews") / "truth.txt"
+    path.write_text("".join(lines), encoding="latin1")
+    return path
+
+
+@pytest.fixture(scope="module")
+def masked_run(reviews, tmp_path_factory):
+    """A run of masked_lm.py."""
+    folder = tmp_path_factory.mktemp("masked")
+    (folder / "text.txt").write_text("\n".join(line.split("\t")[2] for line in reviews.read_text().splitlines()))
+    path = f"configs/language/masked_lm.py:{folder / 'text.txt'}"
+    flags = [f"--config.{flag}" for flag in (*SHORT, *TINY, "steps=2")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(config.__file__.rsplit("/jaxdl/", 1)[0])
+        patch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
+        patch.setenv("MALLOC_ARENA_MAX", "8")
+        assert main(["train", "--config", path, "--workdir", str(folder / "run"), "--quiet", *flags]) == 0
+    return folder / "run"
+
+
+def built(path, *flags):
+    tree = config.override(config.load(path), (*SHORT, *flags))
+    config.check(tree, Experiment)
+    return dataclasses.replace(config.build(tree), steps_per_dispatch=1)
+
+
+@pytest.mark.parametrize(
+    "kind", ["bag", pytest.param("lstm", marks=pytest.mark.slow), pytest.param("transformer", marks=pytest.mark.slow)]
+)
+def test_sentiment_takes_two_steps(kind, reviews):
+    tiny = {
+        "bag": ("model.embedding_dim=8",),
+        "lstm": ("model.embedding_dim=8", "model.features=8"),
+        "transformer": TINY,
+    }[kind]
+    experiment = built(f"configs/language/sentiment.py:{reviews}:{kind}", "steps=2", *tiny)
+    assert experiment.train.source.labels == ("negative", "positive")
+    assert (len(experiment.train.source), len(experiment.evals["test"].data.source)) == (80, 20)
+    results = train(experiment, quiet=True).results
+    assert {"test/accuracy", "test/macro_f1", "test/matthews"} <= set(results)
+    assert all(math.isfinite(value) for value in results.values())
+
+
+def test_no_test_text_is_in_the_vocabulary_or_the_training(reviews):
+    tree = config.load(f"configs/language/sentiment.py:{reviews}")
+    train_records, test_records = (
+        config.build(source.records) for source in (tree.train.source, tree.evals.test.data.source)
+    )
+    assert not set(train_records.places) & set(test_records.places)
+    assert config.to_json(tree.tokenizer.records) == config.to_json(tree.train.source.records)
+
+
+def test_a_bag_learns_the_words(reviews):
+    experiment = built(f"configs/language/sentiment.py:{reviews}", "steps=60", "model.embedding_dim=8")
+    assert train(experiment, quiet=True).results["test/accuracy"] > 0.9
+
+
+def test_tables_and_folders_are_read_too(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"one {i},x\ntwo {i},y\n" for i in range(10)))
+    tree = config.load(f"configs/language/sentiment.py:{tmp_path / 'a.csv'}")
+    assert tree.train.source.labels == ("x", "y")
+    for part in ("train", "test"):
+        for label in ("neg", "pos"):
+            (tmp_path / "imdb" / part / label).mkdir(parents=True)
+            for i in range(3):
+                (tmp_path / "imdb" / part / label / f"{i}.txt").write_text(f"{part} {label} {i}")
+    tree = config.load(f"configs/language/sentiment.py:{tmp_path / 'imdb'}")
+    found = config.build(tree.evals.test.data.source.records)
+    assert found.fields["text"][0] == "test neg 0"
+
+
+def test_an_encoder_goes_from_unlabelled_text_to_few_labels(reviews, masked_run):
+    path = f"configs/language/sentiment.py:{reviews}:pretrained:{masked_run}:20:1"
+    experiment = built(path, "steps=1", "optimizer.learning_rate.warmup_steps=0")
+    assert len(experiment.train.source) == 20
+    trained = read_run(masked_run)
+    frozen = dataclasses.replace(experiment, frozen=("encoder/.*",))
+    params = trees.flatten(train(frozen, quiet=True).state.params)
+    for name, value in trained.tensors.items():
+        if name.startswith("encoder/"):
+            np.testing.assert_array_equal(params[name], value)
+    assert set(params) - set(trained.tensors) == {"head/kernel", "head/bias"}
+    assert experiment.tokenizer == load(masked_run).tokenizer
+    probe = built(f"configs/language/sentiment.py:{reviews}:probe:{masked_run}")
+    assert probe.frozen == ("encoder/.*",)
+    scratch = built(f"configs/language/sentiment.py:{reviews}:scratch:{masked_run}")
+    assert (scratch.init_from, scratch.model) == (None, probe.model)
+
+
+def test_encoders_come_from_models_that_have_one(masked_run, tmp_path):
+    encoder, init = encoder_from(masked_run)
+    assert (encoder.features, encoder.pooler, init.path) == (16, False, str(masked_run))
+    save_file({"x": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match="neither ours nor a folder of Hugging Face"):
+        encoder_from(tmp_path / "model.safetensors")
+
+
+def test_hidden_words_are_those_of_masked_lm(masked_run):
+    rows = [json.loads(line) for line in (masked_run / "metrics.jsonl").read_text().splitlines()]
+    found = [row for row in rows if row["kind"] == "test"][-1]
+    assert math.isfinite(found["perplexity"])
+
+
+@pytest.fixture(scope="module")
+def answers_run(tmp_path_factory):
+    """A run of question_answering.py whose data is gone."""
+    folder = tmp_path_factory.mktemp("questions")
+    names = ["Ann", "Ben", "Cleo", "Dan", "Eve", "Fay"]
+    for part, count in (("train", 12), ("dev", 6)):
+        articles = {}
+        for i in range(count):
+            name = names[i % 6]
+            context = f"The book number {i} was written by {name} in the year {1900 + i}, far from here. " * 2
+            who = Question(
+                id=f"{i}a", question="Who wrote it?", context=context, answers=((context.index(name), name),)
+            )
+            articles[f"{part} {i}"] = [who, Question(id=f"{i}b", question="Why?", context=context)]
+        write_squad(folder / f"{part}.json", articles)
+    path = f"configs/language/question_answering.py:{folder}"
+    flags = [f"--config.{flag}" for flag in (*SHORT, *TINY, "steps=2")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(config.__file__.rsplit("/jaxdl/", 1)[0])
+        patch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
+        patch.setenv("MALLOC_ARENA_MAX", "8")
+        assert main(["train", "--config", path, "--workdir", str(folder / "run"), "--quiet", *flags]) == 0
+    for part in ("train", "dev"):
+        (folder / f"{part}.json").unlink()
+    return folder / "run"
+
+
+def test_questions_are_scored(answers_run):
+    rows = [json.loads(line) for line in (answers_run / "metrics.jsonl").read_text().splitlines()]
+    found = [row for row in rows if row["kind"] == "dev"][-1]
+    for name in ("exact_match", "f1", "exact_match_unanswerable"):
+        assert 0 <= found[name] <= 100
+
+
+def test_questions_are_answered_without_the_data(answers_run, tmp_path, capsys):
+    loaded = load(answers_run)
+    context = "The book was written by Eve in the year 1950. " * 30
+    questions = [(context, "Who wrote it?"), ("Short text.", "Why?")]
+    answers = answer_questions(loaded, questions, batch_size=4)
+    assert [one.question for one in answers] == ["Who wrote it?", "Why?"]
+    for one in answers:
+        assert one.context[one.begin : one.end] == one.text
+        assert 0 <= one.probability <= 1
+    again = answer_questions(loaded, questions[:1], batch_size=3)[0]
+    assert (again.text, again.begin) == (answers[0].text, answers[0].begin)
+    (tmp_path / "context.txt").write_text(context)
+    flags = ["--context", str(tmp_path / "context.txt"), "--question", "Who wrote it?"]
+    assert main(["predict", "--workdir", str(answers_run), *flags]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Who wrote it?\n  ")
+    (tmp_path / "q.jsonl").write_text(json.dumps({"context": context, "question": "Who wrote it?"}) + "\n")
+    assert main(["predict", "--workdir", str(answers_run), str(tmp_path / "q.jsonl")]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert set(line) == {"question", "answer", "begin", "end", "probability", "marked"}
+    assert context[line["begin"] : line["end"]] == line["answer"]
+    assert main(["predict", "--workdir", str(answers_run), "--question", "Who?"]) == 2
+    assert "Give --context FILE and --question TEXT together" in capsys.readouterr().err
+    (tmp_path / "bad.jsonl").write_text('\n{"context": "x"}\n')
+    assert main(["predict", "--workdir", str(answers_run), str(tmp_path / "bad.jsonl")]) == 65
+    assert "bad.jsonl:2: must be an object" in capsys.readouterr().err
