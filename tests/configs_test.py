@@ -15,7 +15,9 @@ from jaxdl.parallel import make_mesh
 from jaxdl.train import Experiment, program, train
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py"))
+# Those of text are in language_configs_test.py and generation_configs_test.py.
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs" / "vision").glob("*.py"))
+SLOW = ("transfer",)
 CLASSES = ("ant", "bee", "cat")
 ZOO = (
     *("mlp", "mlp_mixer", "lenet", "vgg", "resnet", "wide_resnet"),
@@ -78,6 +80,7 @@ def stand_in(name, folder, idx_folder):
             f":8:{folder}",
             ("train.batch_size=8", "evals.test.data.batch_size=16", "model.num_classes=3", "task.num_classes=3"),
         ),
+        "transfer": (f":{folder}/train:none:scratch", ("train.batch_size=8", "evals.test.data.batch_size=5")),
         "image_folder": (f":{folder}:32", ("train.batch_size=8", "model.width=4")),
         "imagenet_resnet50": (
             "",
@@ -112,7 +115,7 @@ def test_loads_checks_and_names_its_classes_once(name, folder, idx_folder):
     assert f"configs/vision/{Path(name).name}" in (ROOT / name).read_text(), "its docstring shows the command"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (Path(x).stem in SLOW)) for x in FILES])
 def test_builds_and_takes_two_steps(name, folder, idx_folder):
     check_two_steps(config.build(loaded(name, folder, idx_folder)))
 

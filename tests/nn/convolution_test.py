@@ -9,7 +9,10 @@ from jaxdl.nn.convolution import UpConv
 
 @pytest.mark.parametrize(
     ("kernel_size", "stride", "groups", "size"),
-    [(1, 2, 1, 7), (1, 1, 2, 6), (3, 2, 1, 7), (3, 2, 1, 8), (3, 1, 4, 5), (7, 1, 1, 9)],
+    [
+        *((1, 2, 1, 7), (1, 1, 2, 6), (3, 2, 1, 7), (3, 2, 1, 8), (3, 1, 4, 5), (7, 1, 1, 9)),
+        *((3, 1, 1, 1), (3, 1, 1, 2), (3, 2, 1, 4), (5, 2, 1, 3)),
+    ],
 )
 def test_equals_torch_with_symmetric_padding(kernel_size, stride, groups, size):
     torch = pytest.importorskip("torch")

@@ -1,0 +1,59 @@
+"""The configs of text generation and translation: on small stand-ins, two steps each."""
+
+import dataclasses
+import math
+
+import jax
+import pytest
+
+from jaxdl import config
+from jaxdl.parallel import make_mesh
+from jaxdl.train import Experiment, program, train
+
+PAIRS = [("a dog runs", "ein Hund rennt"), ("two men sit", "zwei Männer sitzen"), ("a red ball", "ein roter Ball")]
+SMALL = ("train.batch_size=8", "train.window=2")
+
+
+@pytest.fixture(autouse=True)
+def here_on_one_device(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory):
+    """The files of Multi30k, with three captions again and again."""
+    folder = tmp_path_factory.mktemp("captions")
+    for split, count in (("train", 30), ("val", 2), ("test_2016_flickr", 2)):
+        for side, language in enumerate(("en", "de")):
+            text = "".join(f"{pair[side]} {number}\n" for number in range(count) for pair in PAIRS)
+            (folder / f"{split}.{language}").write_text(text, encoding="utf-8")
+    return folder
+
+
+def check_two_steps(path, *flags):
+    tree = config.override(config.load(path), flags)
+    config.check(tree, Experiment)
+    experiment = dataclasses.replace(config.build(tree), steps=2, tensorboard=False, steps_per_dispatch=1)
+    results = train(experiment, quiet=True).results
+    assert results
+    assert all(math.isfinite(value) for value in results.values())
+    return results
+
+
+def test_characters(tmp_path):
+    (tmp_path / "text.txt").write_text("To be, or not to be, that is the question.\n" * 100)
+    results = check_two_steps(f"configs/language/char_gpt.py:{tmp_path}/text.txt", "model.num_layers=1")
+    assert "val/bits_per_byte" in results
+
+
+def test_the_default_corpus_is_there():
+    tree = config.load("configs/language/char_gpt.py")
+    assert tree.model.vocab_size == config.build(tree.tokenizer).vocabulary_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["", ":rnn"])
+def test_translation(captions, kind):
+    results = check_two_steps(f"configs/language/translation.py:{captions}{kind}", *SMALL, "task.beams=1")
+    assert "val/bleu" in results
