@@ -17,14 +17,14 @@ from jaxdl.train import Experiment, program, train
 ROOT = Path(__file__).parents[1]
 # Those of text are in language_configs_test.py and generation_configs_test.py.
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs" / "vision").glob("*.py"))
-SLOW = ("transfer",)
+SLOW = ("transfer", "unet_denoise")
 CLASSES = ("ant", "bee", "cat")
 ZOO = (
     *("mlp", "mlp_mixer", "lenet", "vgg", "resnet", "wide_resnet"),
     *("mobilenet_v2", "mobilenet_v3", "efficientnet", "convnext", "vit", "deit"),
 )
 # Many layers take long to compile.
-DEEP = ("vgg", "resnet", "wide_resnet", "mobilenet_v2", "mobilenet_v3", "efficientnet", "convnext")
+DEEP = tuple(name for name in ZOO if name not in ("mlp", "lenet"))
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,13 @@ from benchmarks.published import main, recount
 from jaxdl.models import MLP
 from jaxdl.models.published import PUBLISHED, Published
 
-SLOW = 10**9  # Parameters.
+LARGE = 10**8  # Parameters.
+DEEP = tuple(f"EfficientNet-B{number}" for number in range(1, 7)) + ("Conformer M (encoder)",)
 
 
 def case(entry):
-    return pytest.param(entry, marks=pytest.mark.slow if entry.parameters > SLOW else (), id=entry.name)
+    slow = entry.parameters > LARGE or entry.name in DEEP
+    return pytest.param(entry, marks=pytest.mark.slow if slow else (), id=entry.name)
 
 
 @pytest.mark.parametrize("entry", [case(entry) for entry in PUBLISHED])
