@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 
@@ -12,14 +13,14 @@ from jaxdl.interop.layout import Ignored, Prefix, Rule, Tied
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_family_has_a_model_and_a_layout_for_each_of_its_classes(name):
     entry = FAMILIES[name]
-    for head in entry.classes:
-        layout = entry.layout(type(head, (), {})())
+    for head, told in itertools.product(entry.classes, (False, True)):
+        layout = entry.layout(type(head, (), dict.fromkeys(entry.fields, told))())
         assert all(isinstance(item, Rule | Ignored | Tied | Prefix) for item in layout)
         resolved = pairing.resolve(layout, pairing.prefixes(layout)[0])
         assert not any("{prefix}" in text for item in resolved for text in pairing.several(item.theirs))
     module = entry.model_from({"model_type": name})
     assert type(module).__name__ in entry.classes
-    assert name == family_of(module) or name in ("roberta", "deit")
+    assert name == family_of(module) or name in ("roberta", "deit", "mistral")
 
 
 def test_an_unknown_family_is_refused():
