@@ -17,19 +17,24 @@ transformers = pytest.importorskip("transformers")
 from tests.interop.convolutional import compare, make_with_statistics  # noqa: E402
 from tests.interop.reference import shapes  # noqa: E402
 
-TINY = {"width_coefficient": 0.1, "depth_coefficient": 0.3, "hidden_dim": 128}
+TINY = {"width_coefficient": 0.4, "depth_coefficient": 0.3, "hidden_dim": 512}
 
 
 def test_outputs_equal_theirs_and_the_file_comes_back(tmp_path):
     config = transformers.EfficientNetConfig(**TINY, num_labels=5)
     reference = make_with_statistics(transformers.EfficientNetForImageClassification, config)
     model, _, _ = compare(reference, efficientnet, tmp_path, 64)
-    assert (model.width_factor, model.num_classes) == (0.1, 5)
+    assert (model.width_factor, model.num_classes) == (0.4, 5)
 
 
 def test_options_that_are_not_implemented_are_refused_by_name():
     with pytest.raises(ConfigError, match="hidden_dim=1000"):
         efficientnet.model_from({**TINY, "hidden_dim": 1000})
+
+
+def test_a_width_whose_first_blocks_would_differ_is_refused():
+    with pytest.raises(ConfigError, match=r"width_coefficient=0\.1: .*shortcut"):
+        efficientnet.model_from({**TINY, "width_coefficient": 0.1, "hidden_dim": 128})
 
 
 def numbered(variables):

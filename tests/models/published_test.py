@@ -9,7 +9,7 @@ from jaxdl.models import MLP
 from jaxdl.models.published import PUBLISHED, Published
 
 LARGE = 10**8  # Parameters.
-DEEP = tuple(f"EfficientNet-B{number}" for number in range(1, 7)) + ("Conformer M (encoder)",)
+DEEP = (*(f"EfficientNet-B{number}" for number in range(1, 7)), "Conformer M (encoder)")
 
 
 def case(entry):

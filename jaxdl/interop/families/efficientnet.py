@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdl.errors import ConfigError
 from jaxdl.interop.families.parts import activation, dense, option, refuse_unless
 from jaxdl.interop.families.resnet import batch_norm
 from jaxdl.interop.families.vit import num_classes
@@ -74,6 +75,17 @@ def model_from(config: Mapping[str, Any]) -> EfficientNet:
         "hidden_dim": last,
     }
     refuse_unless({"hidden_dim": 2560, **config}, {key: (value,) for key, value in fixed.items()})
+    channels = [32, *(stage.features for stage in STAGES)]
+    alike = [
+        stage.features
+        for before, stage in zip(channels, STAGES)
+        if stage.stride == 1 and rounded(before * width) == rounded(stage.features * width)
+    ]
+    if alike:
+        raise ConfigError(
+            f"width_coefficient={width}: where a stage's first block has as many channels going out as in (those of "
+            f"{alike} here), ours has a shortcut, as in the paper's code, and theirs has none."
+        )
     return EfficientNet(
         num_classes=num_classes(config, "EfficientNetForImageClassification", "EfficientNetModel"),
         width_factor=width,

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdl.errors import ConfigError
 from jaxdl.interop.families.parts import dense, option, refuse_unless
 from jaxdl.interop.families.resnet import batch_norm
 from jaxdl.interop.families.vit import num_classes
 from jaxdl.interop.layout import CONV2D, Layout, Prefix, Rule
 from jaxdl.models.mobilenet_v2 import MobileNetV2
+from jaxdl.nn.separable import rounded
 
 
 def layout() -> Layout:
@@ -45,9 +47,15 @@ def model_from(config: Mapping[str, Any]) -> MobileNetV2:
         "hidden_act": ("relu6",),
     }
     refuse_unless(config, fixed)
+    width = float(option(config, "depth_multiplier", 1.0))
+    if rounded(32 * width) == rounded(16 * width):
+        raise ConfigError(
+            f"depth_multiplier={width}: where the first block has as many channels going out as in, ours has a "
+            "shortcut, as in the paper, and theirs has none."
+        )
     return MobileNetV2(
         num_classes=num_classes(config, "MobileNetV2ForImageClassification", "MobileNetV2Model"),
-        width_factor=float(option(config, "depth_multiplier", 1.0)),
+        width_factor=width,
         padding="same" if option(config, "tf_padding", True) else "half",
         epsilon=float(option(config, "layer_norm_eps", 1e-3)),
         dropout_rate=float(option(config, "classifier_dropout_prob", 0.8)),
