@@ -10,6 +10,8 @@ import pytest
 from jaxdl.cli import main
 from jaxdl.inference import attention_of, heat_map, load, predict_texts
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 TRANSLATION = """
 from jaxdl.config import spec
 from jaxdl.data import Pipeline

@@ -8,6 +8,8 @@ from jaxdl.models.bert import Bert
 from jaxdl.models.clip import CLIP, ClipText, clip_vit
 from tests.models.contract import check_contract
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 SIZES = {"features": 16, "num_layers": 1, "num_heads": 2, "hidden": 24}
 TEXT = {**SIZES, "vocab_size": 30, "max_length": 9}
 MODEL = CLIP(image_encoder=clip_vit(patch_size=4, **SIZES), text_encoder=ClipText(**TEXT), features=8)

@@ -9,6 +9,8 @@ from jaxdl import trees
 from jaxdl.models.conformer import SIZES, Conformer
 from tests.models.contract import check_contract
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 TINY = partial(Conformer, num_mels=8, features=8, num_layers=2, num_heads=2, kernel_size=3, dropout_rate=0.0)
 LENGTHS = jnp.array([21, 9, 14], jnp.int32)
 

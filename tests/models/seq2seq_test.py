@@ -14,6 +14,8 @@ from jaxdl.models.seq2seq import RecurrentSeq2Seq
 from jaxdl.nn.alignment import Alignment, Memory
 from tests.models.contract import check_contract
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 MASK = jnp.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0]])
 INPUTS = {"tokens": ((4, 5), "int32"), "targets": ((4, 3), "int32"), "token_mask": MASK}
 VARIANTS = {

@@ -8,6 +8,8 @@ from jaxdl.models.t5 import T5
 from tests.models.contract import check_contract
 from tests.models.decoding import check_cache, check_scan, variables_of
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 SIZES = {
     "vocab_size": 30,
     "features": 16,

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from jaxdl.nn.moe import MixtureOfExperts, load_balance_loss, router_z_loss
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 BATCH, TOKENS, WIDTH, HIDDEN, EXPERTS = 3, 5, 6, 7, 4
 WAYS = ({"implementation": "blocks"}, {"implementation": "ragged"}, {"implementation": "dense"}, {"capacity_factor": 4})
 each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: str(*way.values()))

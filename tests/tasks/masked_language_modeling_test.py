@@ -12,6 +12,8 @@ from jaxdl.models.text_heads import MaskedLanguageModel
 from jaxdl.optim import adam, optimizer
 from jaxdl.tasks.masked_language_modeling import MaskedLanguageModeling
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 TASK = MaskedLanguageModeling(vocabulary_size=20)
 
 

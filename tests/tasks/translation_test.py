@@ -17,6 +17,8 @@ from jaxdl.models.transformer import Transformer
 from jaxdl.optim import adam, optimizer
 from jaxdl.tasks import Translation, TranslationReport
 
+pytestmark = pytest.mark.slow  # Many programs to compile.
+
 BEGIN, END, PAD, SIZE = 2, 3, 0, 9
 TASK = Translation(vocabulary_size=SIZE, beams=1, longest=1.0, spare=2)
 MODELS = {
