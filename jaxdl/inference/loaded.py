@@ -1,7 +1,6 @@
 """A trained model out of a run folder or an exported file, without the data, the optimizer or the trainer."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,13 @@ from safetensors import SafetensorError, safe_open
 
 from jaxdl import config as configs
 from jaxdl import trees
-from jaxdl.checkpoint import BestOf, Checkpoints, restore_part
+from jaxdl.checkpoint import read_weights, run_facts
 from jaxdl.data.text import Tokenizer, load_tokenizer
 from jaxdl.errors import CheckpointError
 from jaxdl.learners import Learner, Precision, TrainState, supervised
 from jaxdl.types import PyTree
 
-FORMAT = 1
 Choice = int | str | None
-_NEEDED = r"(extras/average/)?(params|model_state)/.*"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,32 +113,15 @@ _Read = tuple[str, Mapping[str, Any], PyTree, int, Tokenizer | None]
 
 
 def _read_folder(path: Path, step: Choice) -> _Read:
+    weights = read_weights(path, step)
     try:
         config_text = (path / "config.json").read_text()
-        facts = _facts(path, (path / "run.json").read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is no run folder: {error}.") from error
-    found = restore_part(path / "checkpoints", _NEEDED, step=_choose(path, step, facts))
-    state = found.state["extras"]["average"] if facts["averaged"] else found.state
-    arrays = {"params": state["params"], "model_state": state["model_state"] if "model_state" in state else {}}
+    arrays = {"params": weights.params, "model_state": weights.model_state}
     written = path / "tokenizer.json"
     tokenizer = load_tokenizer(path=str(written)) if written.exists() else None
-    return config_text, facts, arrays, found.step, tokenizer
-
-
-def _choose(path: Path, step: Choice, facts: Mapping[str, Any]) -> int | None:
-    if isinstance(step, int) or step == "last":
-        return None if step == "last" else int(step)
-    if step not in (None, "best"):
-        raise CheckpointError(f"step must be 'best', 'last' or a number, not {step!r}.")
-    if facts["best"] is None:
-        if step == "best":
-            raise CheckpointError(f"{path} kept no best checkpoint: set saving.best, or use the last step.")
-        return None
-    rank = BestOf(metric=facts["best"], mode=facts["mode"])
-    with Checkpoints(path / "checkpoints", best=rank, read_only=True) as checkpoints:
-        best = checkpoints.best_steps()
-    return best[0] if best else None
+    return config_text, weights.facts, arrays, weights.step, tokenizer
 
 
 def _read_file(path: Path) -> _Read:
@@ -149,17 +129,8 @@ def _read_file(path: Path) -> _Read:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        config_text, facts, at = metadata["config"], _facts(path, metadata["facts"]), int(metadata["step"])
+        config_text, facts, at = metadata["config"], run_facts(path, metadata["facts"]), int(metadata["step"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is neither a run folder nor a model exported by jaxdl: {error!r}.") from error
     tokenizer = Tokenizer(metadata["tokenizer"]) if "tokenizer" in metadata else None
     return config_text, facts, {"params": {}, "model_state": {}} | trees.nest(arrays), at, tokenizer
-
-
-def _facts(path: Path, text: str) -> Mapping[str, Any]:
-    facts = json.loads(text)
-    if not isinstance(facts, dict) or "format" not in facts or facts["format"] != FORMAT:
-        raise CheckpointError(f"{path} was not written by a version of jaxdl that this one can read.")
-    if missing := sorted({"labels", "example", "averaged", "best", "mode"} - facts.keys()):
-        raise CheckpointError(f"What {path} says of its run lacks {', '.join(missing)}.")
-    return facts

@@ -134,14 +134,15 @@ def _only(finite: jax.Array, metric: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.where(finite, x, jnp.zeros_like(x)), metric)
 
 
+def rows(batch: Batch) -> Batch:
+    """The rows (B, ...) of a batch `{"data": {name: (N, ...)}, "index": (B,), "mask": (B,)}`."""
+    return {name: jnp.take(x, batch["index"], axis=0, mode="clip") for name, x in batch["data"].items()} | {
+        "mask": batch["mask"]
+    }
+
+
 def gathered(learner: Learner) -> Learner:
-    """Takes batches `{"data": {name: (N, ...)}, "index": (B,), "mask": (B,)}` and gathers their rows on the device."""
-
-    def rows(batch: Batch) -> Batch:
-        return {name: jnp.take(x, batch["index"], axis=0, mode="clip") for name, x in batch["data"].items()} | {
-            "mask": batch["mask"]
-        }
-
+    """Takes batches that name the rows of data on the device, and gathers their `rows` there."""
     return Learner(
         init=lambda key, batch: learner.init(key, rows(batch)),
         step=lambda state, batch: learner.step(state, rows(batch)),

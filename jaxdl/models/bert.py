@@ -17,6 +17,7 @@ from jaxdl.nn import (
     activation,
     both,
     segment_attention_mask,
+    tied_logits,
     token_attention_mask,
 )
 
@@ -128,8 +129,7 @@ class Bert(nn.Module):
 
     def token_logits(self, x_BTD: jax.Array) -> jax.Array:
         """Products of (..., D) with the embedding of every token: (..., V)."""
-        leading = x_BTD.shape[:-1]
-        return self.token_embedding.attend(x_BTD.reshape(-1, self.features)).reshape(*leading, self.vocab_size)
+        return tied_logits(self.token_embedding, x_BTD)
 
     def _embed(self, tokens: jax.Array, token_types: jax.Array | None, positions: jax.Array) -> jax.Array:
         x_BTD = self.token_embedding(tokens)

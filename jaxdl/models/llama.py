@@ -18,6 +18,7 @@ from jaxdl.nn import (
     TransformerLayer,
     activation,
     decoder_places,
+    tied_logits,
 )
 
 INIT = initializers.normal(0.02)
@@ -129,7 +130,7 @@ class Llama(nn.Module):
         )
         x_BTD = nn.RMSNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="final_norm")(x_BTD)
         if self.tie_embeddings:
-            logits = embedding.attend(x_BTD.reshape(-1, self.features)).reshape(*tokens.shape, self.vocab_size)
+            logits = tied_logits(embedding, x_BTD)
         else:
             logits = Dense(self.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=INIT, name="head")(x_BTD)
         return logits if cache is None else (logits, cache.after(entries, token_mask, tokens.shape[1]))

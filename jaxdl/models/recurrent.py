@@ -3,10 +3,9 @@
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxdl.nn import Activation, Dense, activation
+from jaxdl.nn import Activation, Dense, activation, pool_tokens, tied_logits
 from jaxdl.nn.recurrent import Kind, Recurrent, last_hidden, length_mask
 
 Pooling = Literal["last", "mean", "max"]
@@ -89,7 +88,7 @@ class RecurrentClassifier(nn.Module):
             name="encoder",
         )
         outputs_BTD, final = encoder(drop(x_BTD), token_mask=token_mask, train=train)
-        pooled_BD = last_hidden(final) if self.pooling == "last" else pool(outputs_BTD, token_mask, self.pooling)
+        pooled_BD = last_hidden(final) if self.pooling == "last" else pool_tokens(outputs_BTD, token_mask, self.pooling)
         if self.num_classes is None:
             return pooled_BD
         pooled_BD = nn.Dropout(self.dropout_rate, deterministic=not train, name="dropout")(pooled_BD)
@@ -145,7 +144,7 @@ class BagOfEmbeddings(nn.Module):
         if train and self.word_dropout_rate:
             kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.word_dropout_rate, tokens.shape)
             token_mask = kept if token_mask is None else kept & (token_mask != 0)
-        x_BD = pool(x_BTD, token_mask, "mean")
+        x_BD = pool_tokens(x_BTD, token_mask, "mean")
         for index, width in enumerate(self.widths):
             x_BD = nn.Dropout(self.dropout_rate, deterministic=not train, name=f"dropout_{index}")(x_BD)
             x_BD = activation(self.activation)(Dense(width, dtype=self.dtype, name=f"hidden_{index}")(x_BD))
@@ -211,22 +210,8 @@ class RecurrentLanguageModel(nn.Module):
         x_BTD, state = layers(drop(embed(tokens)), token_mask=token_mask, initial=state, train=train)
         x_BTD = drop(x_BTD)
         if self.tied:
-            return embed.attend(x_BTD), state
+            return tied_logits(embed, x_BTD), state
         return Dense(self.vocab_size, dtype=self.dtype, name="head")(x_BTD), state
-
-
-def pool(x_BTD: jax.Array, token_mask: jax.Array | None, pooling: Literal["mean", "max"]) -> jax.Array:
-    """The mean or maximum (B, D) over the real tokens; zeros for rows without any.
-
-    >>> pool(jnp.array([[[1.0], [3.0], [9.0]]]), jnp.array([[1, 1, 0]]), "mean")
-    Array([[2.]], dtype=float32)
-    """
-    real_BT1 = jnp.ones(x_BTD.shape[:2], bool)[..., None] if token_mask is None else (token_mask != 0)[..., None]
-    if pooling == "max":
-        lowest = jnp.where(real_BT1, x_BTD, jnp.finfo(x_BTD.dtype).min).max(axis=1)
-        return jnp.where(real_BT1.any(axis=1), lowest, 0)
-    total = jnp.where(real_BT1, x_BTD, 0).sum(axis=1, dtype=jnp.float32)
-    return (total / jnp.maximum(real_BT1.sum(axis=1), 1)).astype(x_BTD.dtype)
 
 
 def drop_words(module: nn.Module, x_BTD: jax.Array, rate: float, train: bool) -> jax.Array:

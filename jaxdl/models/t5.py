@@ -18,6 +18,7 @@ from jaxdl.nn import (
     TransformerLayer,
     activation,
     decoder_places,
+    tied_logits,
     token_attention_mask,
 )
 
@@ -169,8 +170,7 @@ class T5(nn.Module):
             x_BTD = x_BTD * self.features**-0.5
         if not self.tie_embeddings:
             return self.head(x_BTD)
-        leading = x_BTD.shape[:-1]
-        return self.token_embedding.attend(x_BTD.reshape(-1, self.features)).reshape(*leading, self.vocab_size)
+        return tied_logits(self.token_embedding, x_BTD)
 
     def _side(self, count: int, *, decoder: bool) -> "T5Stack":
         attention = partial(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxdl.models.bert import INIT
-from jaxdl.nn import Dense, activation
+from jaxdl.nn import Dense, activation, pool_tokens
 
 Pooling = Literal["first", "mean", "pooled"]
 _POOLINGS = ("first", "mean", "pooled")
@@ -181,13 +181,7 @@ def pool(outputs: Mapping[str, jax.Array], token_mask: jax.Array | None, pooling
             raise ValueError("pooling='pooled' needs an encoder that pools: use 'first' or 'mean', or pooler=True.")
         return outputs["pooled"]
     hidden_BTD = outputs["hidden"]
-    if pooling == "first":
-        return hidden_BTD[:, 0]
-    if token_mask is None:
-        return jnp.mean(hidden_BTD, axis=1)
-    real_BT1 = (token_mask != 0)[..., None].astype(jnp.float32)
-    total_BD = jnp.sum(hidden_BTD * real_BT1, axis=1)
-    return (total_BD / jnp.maximum(jnp.sum(real_BT1, axis=1), 1)).astype(hidden_BTD.dtype)
+    return hidden_BTD[:, 0] if pooling == "first" else pool_tokens(hidden_BTD, token_mask, "mean")
 
 
 def _check_pooling(pooling: str) -> None:

@@ -18,6 +18,7 @@ from jaxdl.nn import (
     activation,
     decoder_places,
     sinusoids,
+    tied_logits,
     token_attention_mask,
 )
 
@@ -141,7 +142,7 @@ class Transformer(nn.Module):
             context_mask=token_attention_mask(token_mask),
             train=train,
         )
-        logits = self.token_embedding.attend(x_BTD.reshape(-1, self.features)).reshape(*targets.shape, self.vocab_size)
+        logits = tied_logits(self.token_embedding, x_BTD)
         return logits if cache is None else (logits, cache.after(entries, target_mask, count))
 
     def empty_cache(self, batch_size: int, length: int) -> Cache:

@@ -15,6 +15,7 @@ from jaxdl.nn import (
     Layers,
     TransformerLayer,
     sinusoids,
+    tied_logits,
     token_attention_mask,
 )
 from jaxdl.nn.convolution_1d import Conv1D
@@ -239,7 +240,7 @@ class WhisperDecoder(nn.Module):
             train=train,
         )
         x_BTD = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="final_norm")(x_BTD)
-        logits = token_embedding.attend(x_BTD.reshape(-1, self.features)).reshape(*tokens.shape, self.vocab_size)
+        logits = tied_logits(token_embedding, x_BTD)
         return logits if cache is None else (logits, cache.after(entries, target_mask, count))
 
 

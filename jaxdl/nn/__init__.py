@@ -6,12 +6,12 @@ from jaxdl.nn.attention import Attention, KeyValue, attend
 from jaxdl.nn.convolution import Conv, UpConv
 from jaxdl.nn.convolution_1d import Conv1D
 from jaxdl.nn.feedforward import FeedForward
-from jaxdl.nn.linear import Dense
+from jaxdl.nn.linear import Dense, tied_logits
 from jaxdl.nn.masks import attention_mask, both, segment_attention_mask, token_attention_mask
 from jaxdl.nn.moe import MixtureOfExperts, Routing, load_balance_loss, router_z_loss
 from jaxdl.nn.normalization import BatchNorm
 from jaxdl.nn.patches import PatchEmbedding
-from jaxdl.nn.pooling import avg_pool, global_average_pool, max_pool
+from jaxdl.nn.pooling import avg_pool, global_average_pool, max_pool, pool_tokens
 from jaxdl.nn.positions import RelativeBias, Rotary, alibi_bias, rotate, sinusoids
 from jaxdl.nn.recurrent import Recurrent, RecurrentCell, RecurrentState, last_hidden, length_mask
 from jaxdl.nn.regularization import StochasticDepth, drop_examples
@@ -62,10 +62,12 @@ __all__ = [
     "length_mask",
     "load_balance_loss",
     "max_pool",
+    "pool_tokens",
     "rising",
     "rotate",
     "router_z_loss",
     "segment_attention_mask",
     "sinusoids",
+    "tied_logits",
     "token_attention_mask",
 ]

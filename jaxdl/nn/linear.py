@@ -45,3 +45,11 @@ class Dense(nn.Module):
         if bias_F is not None:
             y = y + bias_F[None]
         return y.reshape(*leading, self.features)
+
+
+def tied_logits(embedding: nn.Embed, x: jax.Array) -> jax.Array:
+    """Products of `x` (..., D) with the embedding of every token: (..., V), as one matrix product (see `Dense`).
+
+    Source: Press and Wolf 2017.
+    """
+    return embedding.attend(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], embedding.num_embeddings)

@@ -1,4 +1,4 @@
-"""Pooling over the two spatial axes of channels-last images (B, h, w, D)."""
+"""Pooling over the two spatial axes of channels-last images (B, h, w, D), and over the tokens of texts (B, T, D)."""
 
 from typing import Literal
 
@@ -49,6 +49,25 @@ def avg_pool(
 def global_average_pool(x: jax.Array) -> jax.Array:
     """The mean over all axes between the first and the last: `(B, ..., D) -> (B, D)`."""
     return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
+
+
+def pool_tokens(x_BTD: jax.Array, token_mask: jax.Array | None, pooling: Literal["mean", "max"]) -> jax.Array:
+    """The mean or maximum (B, D) over the real tokens; zeros for rows without any.
+
+    >>> pool_tokens(jnp.array([[[1.0], [3.0], [9.0]]]), jnp.array([[1, 1, 0]]), "mean")
+    Array([[2.]], dtype=float32)
+
+    Args:
+      x_BTD: Features of tokens.
+      token_mask: (B, T), not zero where a token is real; None where all are.
+      pooling: "mean" or "max".
+    """
+    real_BT1 = jnp.ones(x_BTD.shape[:2], bool)[..., None] if token_mask is None else (token_mask != 0)[..., None]
+    if pooling == "max":
+        highest = jnp.where(real_BT1, x_BTD, jnp.finfo(x_BTD.dtype).min).max(axis=1)
+        return jnp.where(real_BT1.any(axis=1), highest, 0)
+    total = jnp.where(real_BT1, x_BTD, 0).sum(axis=1, dtype=jnp.float32)
+    return (total / jnp.maximum(real_BT1.sum(axis=1), 1)).astype(x_BTD.dtype)
 
 
 def _tiles(window: tuple[int, int], strides: tuple[int, int], padding: Padding) -> bool:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.learners import Learner, TrainState
+from jaxdl.learners.wrappers import rows
 from jaxdl.types import Batch
 
 Predictions = Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
@@ -41,20 +41,12 @@ def predictions(
       state: The model.
       batches: Of one pass, as `learner` takes them.
     """
-    decode = jax.jit(decode)
+    decode, gather = jax.jit(decode), jax.jit(rows)
     for batch in batches:
-        rows = _rows(batch) if "data" in batch else dict(batch)
-        decoded, rows = _fetched((decode(learner.predict(state, batch)), rows))
-        real = rows["mask"] != 0
-        yield jax.tree.map(lambda leaf, real=real: leaf[real], (decoded, rows))
-
-
-@jax.jit
-def _rows(batch: Batch) -> Batch:
-    """What a `gathered` learner sees."""
-    return {name: jnp.take(x, batch["index"], axis=0, mode="clip") for name, x in batch["data"].items()} | {
-        "mask": batch["mask"]
-    }
+        seen = gather(batch) if "data" in batch else dict(batch)
+        decoded, seen = _fetched((decode(learner.predict(state, batch)), seen))
+        real = seen["mask"] != 0
+        yield jax.tree.map(lambda leaf, real=real: leaf[real], (decoded, seen))
 
 
 def _fetched(tree: Any) -> Any:

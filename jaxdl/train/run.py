@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxdl.checkpoint import BestOf, Checkpoints, Restored
 from jaxdl.errors import NonFiniteError, Preempted
+from jaxdl.inspection import flops
 from jaxdl.learners import TrainState
-from jaxdl.train.dispatch import step_flops
 from jaxdl.train.experiment import Experiment, Mode, assemble
 from jaxdl.train.folder import RunFolder, open_run
 from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
@@ -140,8 +140,8 @@ def _fit(
     with contextlib.closing(batches):
         first = next(batches)
         program, seconds = compile_step(program, first[1])
-        plain = dataclasses.replace(experiment, microbatches=1, remat="none", mapping="jit")
-        reporter.compiled(seconds, lambda: step_flops(assemble(plain), program.state, program.sample))
+        once = dataclasses.replace(experiment, remat="none", mapping="jit")
+        reporter.compiled(seconds, lambda: flops(assemble(once).step, program.state, program.sample))
         hooks[0].start(start)
         return program, fit(program.learner, _chain(first, batches), state, hooks=hooks)
 

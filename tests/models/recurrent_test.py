@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdl.models.published.recurrent import PUBLISHED
-from jaxdl.models.recurrent import BagOfEmbeddings, RecurrentClassifier, RecurrentLanguageModel, pool
+from jaxdl.models.recurrent import BagOfEmbeddings, RecurrentClassifier, RecurrentLanguageModel
+from jaxdl.nn import pool_tokens
 from tests.models.contract import check_contract
 
 MASK = jnp.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 0]])
@@ -105,7 +106,7 @@ def test_a_bag_equals_torch():
 def test_a_row_without_tokens_gives_finite_results():
     x = jnp.ones((2, 3, 4))
     for pooling in ("mean", "max"):
-        np.testing.assert_array_equal(pool(x, jnp.array([[0, 0, 0], [1, 0, 0]]), pooling), [[0] * 4, [1] * 4])
+        np.testing.assert_array_equal(pool_tokens(x, jnp.array([[0, 0, 0], [1, 0, 0]]), pooling), [[0] * 4, [1] * 4])
 
 
 def test_no_head_gives_the_features_before_it():
