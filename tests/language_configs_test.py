@@ -202,3 +202,52 @@ def test_questions_are_answered_without_the_data(answers_run, tmp_path, capsys):
     (tmp_path / "bad.jsonl").write_text('\n{"context": "x"}\n')
     assert main(["predict", "--workdir", str(answers_run), str(tmp_path / "bad.jsonl")]) == 65
     assert "bad.jsonl:2: must be an object" in capsys.readouterr().err
+
+
+def test_an_encoder_decoder_writes_answers_and_they_are_found_in_the_context(tmp_path, capsys):
+    context = "The book of the year was written by ann, far from here."
+    answer = ((context.index("ann"), "ann"),)
+    ask = lambda i: Question(id=f"{i}", question="Who wrote it?", context=context, answers=answer)  # noqa: E731
+    for part in ("train", "dev"):
+        write_squad(tmp_path / f"{part}.json", {"books": [ask(i) for i in range(16)]})
+    path = f"configs/language/question_answering.py:{tmp_path}:t5"
+    small = ("model.features=16", "model.num_layers=1", "model.num_heads=2", "model.hidden=16", "train.window=2")
+    rate = ("optimizer.learning_rate.peak=1e-2", "optimizer.learning_rate.warmup_steps=0", "steps=40")
+    flags = [f"--config.{flag}" for flag in (*SHORT, *small, *rate, "model.dropout_rate=0.0")]
+    run = tmp_path / "run"
+    assert main(["train", "--config", path, "--workdir", str(run), "--quiet", *flags]) == 0
+    results = json.loads((run / "summary.json").read_text())["results"]
+    assert results["dev/exact_match"] == 100
+    (tmp_path / "context.txt").write_text(context.replace("ann", "ANN"))
+    flags = ["--context", str(tmp_path / "context.txt"), "--question", "Who wrote it?"]
+    capsys.readouterr()
+    assert main(["predict", "--workdir", str(run), *flags]) == 0
+    assert "written by [[ANN]], far" in capsys.readouterr().out
+    elsewhere = answer_questions(load(run), [("Nobody is named here.", "Who wrote it?")])[0]
+    assert elsewhere.begin == elsewhere.end
+    assert elsewhere.marked() == "Nobody is named here."
+
+
+def two_steps(name, *flags):
+    tree = config.override(config.load(f"configs/language/zoo.py:{name}"), flags)
+    config.check(tree, Experiment)
+    experiment = dataclasses.replace(config.build(tree), steps=2, tensorboard=False, steps_per_dispatch=1)
+    results = train(experiment, quiet=True).results
+    assert math.isfinite(results["test/nll"])
+    assert results["test/perplexity"] < 2100  # A guess at random has 1,032 at the most; T5 begins further off.
+
+
+@pytest.mark.parametrize("name", ["llama", "roberta"])
+def test_a_decoder_and_an_encoder_take_two_steps(name):
+    two_steps(name, "train.batch_size=4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["t5", "gpt2", "mistral", "lstm", "gru", "bert", "transformer", "seq2seq"])
+def test_the_others_of_the_zoo_take_two_steps(name):
+    two_steps(name, "train.batch_size=4")
+
+
+def test_the_zoo_names_what_it_has():
+    with pytest.raises(ConfigError, match=r"gpt2, llama, .* not 'gpt5'"):
+        config.load("configs/language/zoo.py:gpt5")

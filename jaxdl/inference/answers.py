@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.data.text.squad import Question, Questions
+from jaxdl.data.text.squad import Question, Questions, question_text
 from jaxdl.data.text.windows import AnswerWindows
 from jaxdl.errors import ConfigError, DataError
 from jaxdl.inference.loaded import Loaded
+from jaxdl.inference.texts import predict_texts
 from jaxdl.tasks.question_answering import QuestionAnswering, best_answers
+from jaxdl.tasks.translation import Translation
 
 _WINDOW = ("length", "overlap", "max_question")
 _CHOICE = ("max_answer", "no_answer", "threshold")
@@ -28,8 +31,8 @@ class Answer:
       context: About what.
       text: The answer, "" where there is said to be none.
       begin: Its first character in the context.
-      end: The character behind it.
-      probability: Of this span, among all spans of its window.
+      end: The character behind it; `begin` where the context does not have the answer, as written.
+      probability: Of this span, among all spans of its window; of a written answer, among all texts.
     """
 
     question: str
@@ -49,20 +52,20 @@ class Answer:
           around: How many characters of the context to show on either side; None for all of it.
           marks: What stands before and behind the answer.
         """
-        if not self.text:
+        if self.begin == self.end:
             return self.context if around is None else _cut(self.context, 0, 2 * around)
         left = 0 if around is None else max(0, self.begin - around)
         right = len(self.context) if around is None else self.end + around
         before = ("..." if left else "") + self.context[left : self.begin]
         after = self.context[self.end : right] + ("..." if right < len(self.context) else "")
-        return f"{before}{marks[0]}{self.text}{marks[1]}{after}"
+        return f"{before}{marks[0]}{self.context[self.begin : self.end]}{marks[1]}{after}"
 
 
 def answer_questions(loaded: Loaded, questions: Sequence[tuple[str, str]], *, batch_size: int = 16) -> list[Answer]:
     """Answers questions `(context, question)` as the evaluation of the training did.
 
     Args:
-      loaded: From `load`: a model that was trained by `QuestionAnswering`.
+      loaded: From `load`: a model that was trained by `QuestionAnswering`, or by `Translation` on `question_pairs`.
       questions: At least one.
       batch_size: Windows a call.
 
@@ -70,12 +73,14 @@ def answer_questions(loaded: Loaded, questions: Sequence[tuple[str, str]], *, ba
       ConfigError: the model answers no questions, or has no tokenizer.
       DataError: a context or a question is empty.
     """
-    if not isinstance(loaded.task, QuestionAnswering) or loaded.tokenizer is None:
+    if not isinstance(loaded.task, QuestionAnswering | Translation) or loaded.tokenizer is None:
         what = "has no tokenizer" if loaded.tokenizer is None else f"was trained by {type(loaded.task).__name__}"
-        raise ConfigError(f"Answers need a model that was trained by QuestionAnswering; this one {what}.")
+        raise ConfigError(f"Answers need a model trained by QuestionAnswering or Translation; this one {what}.")
     for number, (context, question) in enumerate(questions):
         if not context.strip() or not question.strip():
             raise DataError(f"Question {number} is {question!r} about {context[:20]!r}: neither may be empty.")
+    if isinstance(loaded.task, Translation):
+        return _written(loaded, questions, batch_size)
     asked = tuple(Question(id=str(i), question=text, context=context) for i, (context, text) in enumerate(questions))
     window, choice = _settings(loaded.config)
     windows = AnswerWindows(questions=Questions(questions=asked), tokenizer=loaded.tokenizer, **window)
@@ -116,6 +121,23 @@ def read_questions(path: str | Path) -> list[tuple[str, str]]:
         found.append((value["context"], value["question"]))
     if not found:
         raise DataError(f"{path} holds no question.")
+    return found
+
+
+def _written(loaded: Loaded, questions: Sequence[tuple[str, str]], batch_size: int) -> list[Answer]:
+    """The answers of an encoder-decoder, each with its first place in the context, whatever its case."""
+    texts = [question_text(question, context) for context, question in questions]
+    found = []
+    for (context, question), said in zip(questions, predict_texts(loaded, texts, batch_size=batch_size)):
+        if said.values is None:
+            raise DataError(f"{question!r} cannot be answered: {said.error}.")
+        text = said.values["translation"]
+        place = re.search(r"\s+".join(map(re.escape, text.split())), context, re.IGNORECASE) if text else None
+        begin, end = place.span() if place else (0, 0)
+        probability = float(np.exp(said.values["score"]))
+        found.append(
+            Answer(question=question, context=context, text=text, begin=begin, end=end, probability=probability)
+        )
     return found
 
 

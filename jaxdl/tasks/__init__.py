@@ -3,7 +3,7 @@
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.language_modeling import LanguageModeling
 from jaxdl.tasks.masked_language_modeling import MaskedLanguageModeling
-from jaxdl.tasks.question_answering import AnswerReport, QuestionAnswering
+from jaxdl.tasks.question_answering import AnswerReport, QuestionAnswering, WrittenAnswerReport
 from jaxdl.tasks.regression import Regression
 from jaxdl.tasks.text_classification import TextClassification
 from jaxdl.tasks.translation import Translation, TranslationReport
@@ -18,4 +18,5 @@ __all__ = [
     "TextClassification",
     "Translation",
     "TranslationReport",
+    "WrittenAnswerReport",
 ]

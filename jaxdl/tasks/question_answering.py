@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.data.text.squad import Questions
+from jaxdl.data.text.tokenizer import Tokenizer
 from jaxdl.data.text.windows import AnswerWindows, Span
 from jaxdl.errors import DataError
 from jaxdl.losses import cross_entropy
 from jaxdl.metrics import squad
 from jaxdl.metrics.mean import Mean
+from jaxdl.tasks.translation import texts_of
 from jaxdl.types import Batch, Metric
 
 _NOWHERE = -1e30
@@ -168,6 +170,43 @@ class AnswerReport:
         )
         questions: Questions = self.windows.questions
         return squad.statistics([found[n].text for n in found], [questions[n].texts for n in found])
+
+    def values(self, sums: np.ndarray) -> dict[str, float]:
+        """The results of summed statistics (K,)."""
+        return squad.values(sums)
+
+    def __call__(self, predictions: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, float]:
+        """The results."""
+        return self.values(self.statistics(predictions).sum(axis=0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class WrittenAnswerReport:
+    """Exact match and F1 of answers that an encoder-decoder writes: a `report` of `jaxdl.train.Evaluation`.
+
+    For the task `Translation` on `PairRows` of `question_pairs`; an answer of no words says that there is none.
+
+    Attributes:
+      tokenizer: Of the answers.
+      questions: Those of the evaluation, in the order of its records.
+    """
+
+    tokenizer: Tokenizer
+    questions: Questions
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The results."""
+        return squad.NAMES
+
+    def statistics(self, predictions: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> np.ndarray:
+        """What is summed, of each question (N, K)."""
+        written: list[str] = []
+        right: list[tuple[str, ...]] = []
+        for decoded, batch in predictions:
+            written += texts_of(self.tokenizer, decoded["tokens"], decoded["length"])
+            right += [self.questions[int(number)].texts for number in batch["record"]]
+        return squad.statistics(written, right)
 
     def values(self, sums: np.ndarray) -> dict[str, float]:
         """The results of summed statistics (K,)."""

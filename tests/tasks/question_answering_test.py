@@ -8,7 +8,7 @@ from jaxdl.data.text.squad import Question, Questions
 from jaxdl.data.text.windows import AnswerWindows
 from jaxdl.errors import DataError
 from jaxdl.metrics import add
-from jaxdl.tasks.question_answering import AnswerReport, QuestionAnswering, best_answers, best_span
+from jaxdl.tasks.question_answering import AnswerReport, QuestionAnswering, WrittenAnswerReport, best_answers, best_span
 
 TASK = QuestionAnswering()
 CONTEXT = "Ann wrote the book in Rome while Ben slept in Paris all of that summer"
@@ -137,3 +137,21 @@ def test_check_names_rows_and_keys():
     del batch["end"]
     with pytest.raises(DataError, match="Question answering needs 'end'"):
         TASK.check(batch)
+
+
+def test_written_answers_are_scored_by_the_questions_of_their_records():
+    report = WrittenAnswerReport(tokenizer=TOKENIZER, questions=QUESTIONS)
+    said = [TOKENIZER.encode(text) for text in ("Ann", "in Rome", "")]
+    tokens = np.stack([np.pad(ids, (0, 8 - len(ids))) for ids in said])
+    decoded = {"tokens": tokens, "length": np.asarray([len(ids) for ids in said])}
+    assert report([(decoded, {"record": np.asarray([0, 1, 2])})]) == {
+        "exact_match": pytest.approx(200 / 3),
+        "f1": pytest.approx(200 / 3),
+        "exact_match_answerable": 50,
+        "f1_answerable": 50,
+        "exact_match_unanswerable": 100,
+    }
+    turned = {name: values[::-1] for name, values in decoded.items()}
+    batches = [(turned, {"record": np.asarray([2, 1, 0])})]
+    assert report(batches)["exact_match"] == pytest.approx(200 / 3)
+    assert report.values(report.statistics(batches).sum(axis=0)) == report(batches)

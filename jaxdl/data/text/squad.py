@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.data.text.records import OnBad
+from jaxdl.data.text.records import OnBad, Records
 from jaxdl.errors import DataError
 
 
@@ -98,6 +98,26 @@ def write_squad(path: str | Path, articles: Mapping[str, Sequence[Question]], *,
             paragraphs.setdefault(one.context, []).append(entry)
         data.append({"title": title, "paragraphs": [{"context": text, "qas": qas} for text, qas in paragraphs.items()]})
     Path(path).write_text(json.dumps({"version": version, "data": data}, ensure_ascii=False), encoding="utf-8")
+
+
+def question_text(question: str, context: str) -> str:
+    """What an encoder-decoder reads (Raffel et al. 2020, appendix D.15).
+
+    >>> question_text("Who  was it?", "It was Ann.")
+    'question: Who was it? context: It was Ann.'
+    """
+    return f"question: {' '.join(question.split())} context: {' '.join(context.split())}"
+
+
+def question_pairs(*, questions: Questions) -> Records:
+    """Questions for an encoder-decoder: fields "source", `question_text`, and "target", the first answer or nothing."""
+    return Records(
+        fields={
+            "source": tuple(question_text(one.question, one.context) for one in questions),
+            "target": tuple(" ".join(one.texts[0].split()) if one.answers else "" for one in questions),
+        },
+        places=tuple(one.place for one in questions),
+    )
 
 
 def _entries(path: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

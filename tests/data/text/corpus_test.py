@@ -12,6 +12,14 @@ def test_the_reference_is_real_text_of_some_size():
     assert "\ufffd" not in text
 
 
+def test_its_paragraphs_are_its_text_again():
+    whole, parts = python_reference(), python_reference(unit="paragraph")
+    assert len(parts) > 1_000
+    assert " ".join(parts.fields["text"]).split() == whole.fields["text"][0].split()
+    assert all(text == text.strip() and text for text in parts.fields["text"])
+    assert len(set(parts.places)) == len(parts)
+
+
 @pytest.mark.parametrize("kind", ["character", "byte", "bpe"])
 def test_parts_and_tokenizer_of_a_file(tmp_path, kind):
     file = tmp_path / "text.txt"

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jaxdl.data.text.squad import Question, Questions, read_squad, write_squad
+from jaxdl.data.text.squad import Question, Questions, question_pairs, read_squad, write_squad
 from jaxdl.errors import DataError
 
 CONTEXT = "Ann wrote it in 1900 in Rome."
@@ -114,3 +114,18 @@ def test_what_is_written_is_read_back(tmp_path):
             theirs.context,
             theirs.answers,
         )
+
+
+def test_pairs_for_an_encoder_decoder():
+    questions = Questions(
+        questions=(
+            Question(
+                id="1", question="Who\n was it?", context=CONTEXT, answers=((0, "Ann"), (24, "Rome")), place="here"
+            ),
+            Question(id="2", question="Why?", context="A  b.", place="there"),
+        )
+    )
+    pairs = question_pairs(questions=questions)
+    assert pairs.fields["source"] == (f"question: Who was it? context: {CONTEXT}", "question: Why? context: A b.")
+    assert pairs.fields["target"] == ("Ann", "")
+    assert pairs.places == ("here", "there")
