@@ -4,6 +4,7 @@ from jaxdl.data.text.corpus import part_of, python_reference, tokenizer_of
 from jaxdl.data.text.labels import by_score, few_of, fold_of, joined, read_classes
 from jaxdl.data.text.masked import MaskedRows
 from jaxdl.data.text.pairs import PairRows
+from jaxdl.data.text.prepared import read_tfds
 from jaxdl.data.text.records import Records, read_jsonl, read_lines, read_parallel, read_table
 from jaxdl.data.text.rows import PackedRows, TextRows
 from jaxdl.data.text.spans import CorruptSpans
@@ -41,6 +42,7 @@ __all__ = [
     "read_squad",
     "read_stream",
     "read_table",
+    "read_tfds",
     "tokenized",
     "tokenizer_of",
     "tokenizer_of_questions",

@@ -52,7 +52,7 @@ class Records(Sequence[Mapping[str, str]]):
 
 
 @dataclasses.dataclass
-class _Collector:
+class Collector:
     """Takes records one by one, and raises about the bad ones or counts them."""
 
     on_bad: OnBad
@@ -62,6 +62,7 @@ class _Collector:
     skipped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     def add(self, values: Mapping[str, Any], place: str, *, empty: bool = False) -> None:
+        """Takes the record of these fields, which may be empty where `empty`, or hands it to `bad`."""
         for name in self.names:
             if name not in values or values[name] is None:
                 there = ", ".join(str(key) for key in values) or "nothing"
@@ -74,11 +75,13 @@ class _Collector:
         return self.places.append(place)
 
     def bad(self, place: str, reason: str, kind: str) -> None:
+        """Raises the reason, or counts it under its kind."""
         if self.on_bad == "raise":
             raise DataError(f"{place}: {reason}. Repair or remove it, or leave such records out by on_bad='skip'.")
         self.skipped[kind] += 1
 
     def finish(self, path: str) -> Records:
+        """All records; raises where there is none."""
         if not self.rows:
             left = f" ({dict(self.skipped)} left out)" if self.skipped else ""
             raise DataError(f"{path} holds no text{left}.")
@@ -107,7 +110,7 @@ def read_lines(
     Raises:
       DataError: a file cannot be read, or is not of that encoding, by file and line; or there is no text.
     """
-    collector = _Collector(on_bad, (field,))
+    collector = Collector(on_bad, (field,))
     for file in _files(path, ".txt"):
         lines = _decoded(file, encoding, collector)
         if unit == "file":
@@ -136,7 +139,7 @@ def read_jsonl(
       DataError: the file cannot be read, or a line is bad, by file and line.
     """
     wanted = _wanted(fields)
-    collector = _Collector(on_bad, tuple(wanted))
+    collector = Collector(on_bad, tuple(wanted))
     for number, line in _decoded(Path(path).expanduser(), encoding, collector):
         if not line.strip():
             continue
@@ -178,7 +181,7 @@ def read_table(
       DataError: the file cannot be read, a column is not in the header, or a row is bad, by file and line.
     """
     wanted = _wanted(fields)
-    collector = _Collector(on_bad, tuple(wanted))
+    collector = Collector(on_bad, tuple(wanted))
     file = Path(path).expanduser()
     delimiter = delimiter or ("\t" if file.suffix in (".tsv", ".tab") else ",")
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
@@ -210,7 +213,7 @@ def read_parallel(
     Raises:
       DataError: a file cannot be read, they have unequal numbers of lines, or a line is bad.
     """
-    collector = _Collector(on_bad, names)
+    collector = Collector(on_bad, names)
     sides = [list(_decoded(Path(path).expanduser(), encoding, None)) for path in (source, target)]
     if len(sides[0]) != len(sides[1]):
         raise DataError(f"{source} has {len(sides[0])} lines, but {target} has {len(sides[1])}: they must pair up.")
@@ -253,7 +256,7 @@ def _files(path: str, ending: str) -> list[Path]:
     return files
 
 
-def _decoded(file: Path, encoding: str, collector: _Collector | None) -> Iterator[tuple[int, str]]:
+def _decoded(file: Path, encoding: str, collector: Collector | None) -> Iterator[tuple[int, str]]:
     """The lines of a file, gzipped or not, with their numbers from 1; those of another encoding are bad."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as lines:
