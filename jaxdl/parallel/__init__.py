@@ -1,12 +1,25 @@
 """Meshes, sharding rules, and learners compiled for them."""
 
-from jaxdl.parallel.mesh import AXES, batch_sharding, check_batch_size, make_mesh, place, replicated
-from jaxdl.parallel.sharding import FULLY_SHARDED, REPLICATE, abstract_state, pmapped, shard
+from jaxdl.parallel.mesh import (
+    AXES,
+    ROWS,
+    batch_sharding,
+    check_batch_size,
+    make_mesh,
+    place,
+    replicated,
+    row_parts,
+    row_shard,
+)
+from jaxdl.parallel.rules import FULLY_SHARDED, REPLICATE, TRANSFORMER
+from jaxdl.parallel.sharding import abstract_state, pmapped, shard
 
 __all__ = [
     "AXES",
     "FULLY_SHARDED",
     "REPLICATE",
+    "ROWS",
+    "TRANSFORMER",
     "abstract_state",
     "batch_sharding",
     "check_batch_size",
@@ -14,5 +27,7 @@ __all__ = [
     "place",
     "pmapped",
     "replicated",
+    "row_parts",
+    "row_shard",
     "shard",
 ]

@@ -1,5 +1,6 @@
 """Learner -> Learner: the same functions, compiled for a mesh."""
 
+import re
 from typing import Any
 
 import jax
@@ -10,11 +11,9 @@ from jaxdl import trees
 from jaxdl.errors import ConfigError
 from jaxdl.learners import Learner, TrainState
 from jaxdl.parallel.mesh import AXES, batch_sharding, replicated
+from jaxdl.parallel.rules import FULLY_SHARDED, REPLICATE, TRANSFORMER
 from jaxdl.trees import Rules
 from jaxdl.types import Batch, Key, PyTree
-
-REPLICATE: Rules = ((".*", None),)
-FULLY_SHARDED: Rules = ((".*", "fsdp"),)
 
 
 def abstract_state(learner: Learner, key: Key, batch: PyTree, mesh: Mesh, rules: Rules | None = None) -> TrainState:
@@ -28,12 +27,14 @@ def abstract_state(learner: Learner, key: Key, batch: PyTree, mesh: Mesh, rules:
       rules: `((regex over parameter names, value), ...)`, every parameter covered. A value is None for the whole
         parameter on every device; the name of an axis, to split the largest dimension that it divides; or one
         axis name or None for each dimension. What does not divide stays whole. The optimizer's state and averages
-        follow the parameter that they belong to. The default shards fully over `fsdp` where that axis is larger
-        than 1.
+        follow the parameter that they belong to. Rules that match nothing are errors, but in the default, which is
+        `TRANSFORMER` on a mesh with `tensor` or `expert`, and full sharding over `fsdp` on one with that.
+
+    Raises:
+      ConfigError: a rule names an unknown axis, has more entries than a parameter has dimensions, or matches nothing.
     """
     state = jax.eval_shape(learner.init, key, batch)
-    rules = (FULLY_SHARDED if mesh.shape["fsdp"] > 1 else REPLICATE) if rules is None else rules
-    values = trees.assign(rules, state.params, what="sharding")
+    values = trees.assign(_default(mesh, state.params) if rules is None else rules, state.params, what="sharding")
     leaves = jax.tree.leaves(state.params)
     specs = {
         name: (leaf.shape, _partition(value, leaf.shape, mesh))
@@ -85,6 +86,14 @@ def pmapped(learner: Learner, mesh: Mesh) -> Learner:
         evaluate=over_rows(learner.evaluate, None),
         predict=lambda state, batch: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predict(state, batch)),
     )
+
+
+def _default(mesh: Mesh, params: PyTree) -> Rules:
+    """The rules for a mesh, without those that these parameters do not need."""
+    if mesh.shape["tensor"] == mesh.shape["expert"] == 1:
+        return FULLY_SHARDED if mesh.shape["fsdp"] > 1 else REPLICATE
+    first = {next(rule for rule in TRANSFORMER if re.fullmatch(rule[0], name)) for name in trees.names(params)}
+    return tuple(rule for rule in TRANSFORMER if rule in first)
 
 
 def _leaves(values: PyTree) -> list[Any]:

@@ -13,7 +13,7 @@ from jaxdl import rng, trees
 from jaxdl.data import Pipeline, once, prefetch
 from jaxdl.learners import Learner, TrainState
 from jaxdl.metrics import add
-from jaxdl.parallel import batch_sharding, place
+from jaxdl.parallel import place
 from jaxdl.types import Batch, Metrics, PyTree
 
 RESAMPLED = "@resampled"
@@ -65,14 +65,13 @@ class Pass:
     data: Mapping[str, jax.Array] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
-        sharding = batch_sharding(self.mesh)
         if self.data is None:
             host = once(self.pipeline)
             count = self.pipeline.num_batches
-            yield from prefetch(lambda _: place(next(host), sharding), 0, count)
+            yield from prefetch(lambda _: place(next(host), self.mesh), 0, count)
         else:
             for rows in _index_batches(self.pipeline):
-                yield {**place(rows, sharding), "data": self.data}
+                yield {**place(rows, self.mesh), "data": self.data}
 
 
 def _index_batches(pipeline: Pipeline) -> Iterator[Batch]:

@@ -114,7 +114,7 @@ class Experiment:
       ema_decay: Of an exponential moving average of the parameters to evaluate and predict with.
       nonfinite_limit: Steps in a row with a NaN or infinite loss or gradient after which training stops; each is
         left out and counted.
-      mesh: The size of each mesh axis, `data` and `fsdp`; -1 is what is left of the devices.
+      mesh: The size of each mesh axis; see `jaxdl.parallel.make_mesh`. -1 is what is left of the devices.
       rules: `((regex over parameter names, sharding), ...)`; see `jaxdl.parallel.abstract_state`.
       mapping: How a step is spread over devices: `jit` over the mesh, or the older `pmap`.
       steps_per_dispatch: Steps taken by one call to the device; by default as many as keep a small model from

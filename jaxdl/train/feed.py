@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxdl.data import Pipeline, batches, prefetch
 from jaxdl.data.validation import non_finite
 from jaxdl.errors import ConfigError, DataError
-from jaxdl.parallel import batch_sharding, place, replicated
+from jaxdl.parallel import place, replicated
 from jaxdl.train.loop import chunks
 from jaxdl.types import Batch
 
@@ -48,29 +48,28 @@ class Feed:
     def _streamed(self, start: int, stop: int) -> Callable[[int, int], Batch]:
         """Makes the batch of a chunk from host batches, which must be asked for in order."""
         host = batches(self.pipeline, start, stop)
-        sharding = batch_sharding(self.mesh, stacked=self.size > 1)
 
         def make(first: int, count: int) -> Batch:
             if self.size == 1:
-                return place(next(host), sharding)
+                return place(next(host), self.mesh)
             parts = [next(host) for _ in range(count)]
             parts += [parts[-1]] * (self.size - count)  # Filled up with batches that will not be read.
             stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-            return {**place(stacked, sharding), "count": np.int32(count)}
+            return {**place(stacked, self.mesh, stacked=True), "count": np.int32(count)}
 
         return make
 
     def _resident(self) -> Callable[[int, int], Batch]:
         """Makes the batch of a chunk as the indices of its rows."""
-        sharding = batch_sharding(self.mesh, stacked=self.size > 1)
+        stacked = self.size > 1
         rows = len(self.pipeline.indices(0))
         shape = (rows,) if self.size == 1 else (self.size, rows)
-        constant = {**place({"mask": np.ones(shape, np.float32)}, sharding), "data": self.data}
+        constant = {**place({"mask": np.ones(shape, np.float32)}, self.mesh, stacked=stacked), "data": self.data}
 
         def make(first: int, count: int) -> Batch:
             index = np.zeros((self.size, rows), np.int32)
             index[:count] = self.pipeline.indices(first, count).reshape(count, rows)
-            placed = place({"index": index.reshape(shape)}, sharding)
+            placed = place({"index": index.reshape(shape)}, self.mesh, stacked=stacked)
             return {**placed, **constant, **({"count": np.int32(count)} if self.size > 1 else {})}
 
         return make
@@ -93,14 +92,14 @@ def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str
       ConfigError: `choice` is True and it cannot be.
     """
     possible = hasattr(pipeline.source, "gather") and not pipeline.transforms
-    possible = possible and pipeline.on_bad == "raise" and pipeline.window is None
+    possible = possible and mesh.shape["sequence"] == 1 and pipeline.on_bad == "raise" and pipeline.window is None
     possible = possible and "mask" not in pipeline.source[0]  # A mask of the data's own must reach the batches.
     if choice is False or (choice is None and not possible):
         return None
     if not possible:
         raise ConfigError(
             "resident=True needs a source in memory (with `gather`, without `mask`), no host transforms, no window, "
-            "and on_bad='raise'."
+            "on_bad='raise', and a mesh that does not split sequences."
         )
     gather = pipeline.source.gather  # type: ignore[attr-defined]  # checked above; a source need not have it
     row = gather(np.arange(1))

@@ -16,7 +16,7 @@ from jaxdl.data import Pipeline
 from jaxdl.errors import ConfigError
 from jaxdl.learners import Learner, TrainState, checked, gathered, repeated, unguarded
 from jaxdl.optim import observe
-from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, shard
+from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, row_shard, shard
 from jaxdl.train.dispatch import steps_per_dispatch
 from jaxdl.train.evaluation import Pass
 from jaxdl.train.experiment import Experiment, assemble
@@ -104,7 +104,7 @@ def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) ->
     return dataclasses.replace(
         pipeline,
         seed=experiment.seed,
-        shard=(jax.process_index(), jax.process_count()),
+        shard=row_shard(mesh),
         check=pipeline.check or check,
     )
 
