@@ -74,6 +74,7 @@ def stand_in(name, folder, idx_folder):
         "digits_mlp": ("", ()),
         "unet_denoise": ("", ()),
         "zoo": (":mlp", ()),
+        "clip_digits": ("", ()),
         "fashion_mnist": (f":{idx_folder}", ("train.batch_size=16", "evals.test.data.batch_size=40")),
         "mnist": (f":{idx_folder}", ("train.batch_size=16", "evals.test.data.batch_size=40")),
         "cifar10": (

@@ -5,10 +5,12 @@ from jaxdl.augment.images import RandomCrop, RandomErasing, RandomFlip
 from jaxdl.augment.masking import MaskTokens
 from jaxdl.augment.mixing import CutMix, Mixup
 from jaxdl.augment.randaugment import RandAugment
+from jaxdl.augment.spectra import MaskSpectra
 
 __all__ = [
     "Augmentation",
     "CutMix",
+    "MaskSpectra",
     "MaskTokens",
     "Mixup",
     "RandAugment",

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(options.workdir, step=step_choice(options.step), allow=allow)
     if asked or answers.answers(loaded):
         return answers.run(options, loaded)
-    if "tokens" in loaded.facts["example"]:
+    if "tokens" in loaded.facts["example"] and "image" not in loaded.facts["example"]:
         return _texts(loaded, options, allow)
     failed = 0
     found = predict_images(loaded, options.paths, batch_size=options.batch_size, invert=options.invert)

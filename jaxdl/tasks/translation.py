@@ -86,8 +86,19 @@ class Translation:
         tokens_BS = jnp.asarray(batch["tokens"])
         count = int(self.longest * tokens_BS.shape[1]) + self.spare
         step, logits_BV, state = started(model, variables, tokens_BS, batch["token_mask"], begin=self.begin, room=count)
+        return self.search(step, logits_BV, state, count=count)
+
+    def search(self, step: Step, logits_BV: jax.Array, state: PyTree, *, count: int) -> Decoded:
+        """The best of what follows a begin token, one a row.
+
+        Args:
+          step: One step of the model.
+          logits_BV: Of the first new token.
+          state: The model's.
+          count: N.
+        """
         if self.beams == 1:
-            first_B1 = jnp.full((len(tokens_BS), 1), self.begin, jnp.int32)
+            first_B1 = jnp.full((len(logits_BV), 1), self.begin, jnp.int32)
             progress = begin(logits_BV, state, jax.random.key(0), first_B1, jnp.ones_like(first_B1))
             return decode(step, progress, count=count, sampling=GREEDY, end=self.end, pad=self.pad)[0]
         found = beam_search(
@@ -112,18 +123,31 @@ class Translation:
         Raises:
           DataError: a key is missing.
         """
-        for name in ("tokens", "token_mask", "targets_in", "targets", "target_mask"):
+        for name in ("tokens", "token_mask"):
             if name not in batch:
                 raise DataError(f"Translation needs {name!r}; there is {', '.join(batch)}.")
-        found: dict[int, str] = {}
-        for name in ("targets_in", "targets"):
-            low, high = batch[name].min(axis=1), batch[name].max(axis=1)
-            for row in np.flatnonzero((low < 0) | (high >= self.vocabulary_size)):
-                bad = int(low[row] if low[row] < 0 else high[row])
-                found.setdefault(int(row), f"the token {bad} is outside the vocabulary [0, {self.vocabulary_size})")
+        found = dict(outside(batch, self.vocabulary_size))
         for row in np.flatnonzero(np.asarray(batch["token_mask"]).sum(axis=1) == 0):
             found.setdefault(int(row), "there is no token in its source")
         return sorted(found.items())
+
+
+def outside(batch: Mapping[str, np.ndarray], vocabulary_size: int) -> list[tuple[int, str]]:
+    """`(row, reason)` of every row with a target outside the vocabulary.
+
+    Raises:
+      DataError: targets are missing.
+    """
+    for name in ("targets_in", "targets", "target_mask"):
+        if name not in batch:
+            raise DataError(f"The task needs {name!r}; there is {', '.join(batch)}.")
+    found: dict[int, str] = {}
+    for name in ("targets_in", "targets"):
+        low, high = batch[name].min(axis=1), batch[name].max(axis=1)
+        for row in np.flatnonzero((low < 0) | (high >= vocabulary_size)):
+            bad = int(low[row] if low[row] < 0 else high[row])
+            found.setdefault(int(row), f"the token {bad} is outside the vocabulary [0, {vocabulary_size})")
+    return sorted(found.items())
 
 
 def started(

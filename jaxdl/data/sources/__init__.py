@@ -2,6 +2,7 @@
 
 from jaxdl.data.sources.array_records import array_record, write_array_record
 from jaxdl.data.sources.arrays import ArraySource
+from jaxdl.data.sources.captions import Captioned, CaptionedFiles, class_captions, class_prompts
 from jaxdl.data.sources.digits_8x8 import digits
 from jaxdl.data.sources.folds import Fold
 from jaxdl.data.sources.idx_files import idx, read_idx
@@ -11,9 +12,13 @@ from jaxdl.data.sources.tfds import tfds_source
 
 __all__ = [
     "ArraySource",
+    "Captioned",
+    "CaptionedFiles",
     "Fold",
     "ImageFolder",
     "array_record",
+    "class_captions",
+    "class_prompts",
     "digits",
     "idx",
     "in_memory",
