@@ -21,7 +21,9 @@ COLUMNS = ("steps_per_second", "seconds_to_first_step", "seconds_to_100th")
 def main() -> None:
     """Measures and prints one Markdown table for each workload."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), help=f"of {', '.join(WORKLOADS)}; all by default")
+    parser.add_argument(
+        "workloads", nargs="*", default=list(WORKLOADS), help=f"of {', '.join(WORKLOADS)}; all by default"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="measured time of each process (default 10)")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each peer (default 3)")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), help="which to run; torch_compiled is one more")

@@ -76,7 +76,8 @@ def _write_tables(options: argparse.Namespace) -> None:
         print(f"\n{size}, {NEW} tokens after {PROMPT}\n")
         print("| | rows | tokens/s | jaxdl / this | by processor time |\n|---|---|---|---|---|")
         for count in options.rows:
-            found = _rounds(["write_jaxdl", "write_torch"], options, lambda _, size=size, count=count: {
+            peers = ["write_jaxdl", "write_torch", *(["write_torch_compiled"] if options.compile else [])]
+            found = _rounds(peers, options, lambda _, size=size, count=count: {
                 "size": size, "rows": count,
             })  # fmt: skip
             for peer, rows in found.items():
@@ -185,8 +186,8 @@ def write_jaxdl(size: str, rows: int) -> dict[str, float]:
     return _timed(lambda: run(variables).block_until_ready(), rows)
 
 
-def write_torch(size: str, rows: int) -> dict[str, float]:
-    """`generate` of transformers with its cache."""
+def write_torch(size: str, rows: int, *, compiled: bool = False) -> dict[str, float]:
+    """`generate` of transformers with its cache; compiled, with one of a fixed size."""
     import torch
     import transformers
 
@@ -202,17 +203,31 @@ def write_torch(size: str, rows: int) -> dict[str, float]:
         bos_token_id=None,
     )
     model = transformers.GPT2LMHeadModel(config).eval()
+    options = {"cache_implementation": "static"} if compiled else {}
+    if compiled:
+        model.forward = torch.compile(model.forward)
     prompt = torch.ones((rows, PROMPT), dtype=torch.long)
     mask = torch.ones_like(prompt)
 
     def run() -> None:
         with torch.inference_mode():
             made = model.generate(
-                prompt, attention_mask=mask, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False, pad_token_id=0
+                prompt,
+                attention_mask=mask,
+                max_new_tokens=NEW,
+                min_new_tokens=NEW,
+                do_sample=False,
+                pad_token_id=0,
+                **options,
             )
         assert made.shape == (rows, PROMPT + NEW)
 
     return _timed(run, rows)
+
+
+def write_torch_compiled(size: str, rows: int) -> dict[str, float]:
+    """The same through `torch.compile`."""
+    return write_torch(size, rows, compiled=True)
 
 
 def _timed(run: Any, rows: int) -> dict[str, float]:
@@ -228,7 +243,7 @@ def _timed(run: Any, rows: int) -> dict[str, float]:
 
 PEERS = {
     function.__name__: function
-    for function in (train_jaxdl, train_torch, train_torch_compiled, write_jaxdl, write_torch)
+    for function in (train_jaxdl, train_torch, train_torch_compiled, write_jaxdl, write_torch, write_torch_compiled)
 }
 
 

@@ -11,6 +11,7 @@ from scipy.io import wavfile
 
 from jaxdl import config
 from jaxdl.cli import main
+from jaxdl.errors import ConfigError
 from jaxdl.parallel import make_mesh
 from jaxdl.train import Experiment, program, train
 
@@ -82,3 +83,8 @@ def test_tones_are_told_apart(tones):
     flags = ("steps=120", "model.features=32", "model.num_layers=1", "optimizer.learning_rate.warmup_steps=10")
     experiment = built(f"configs/speech/digits.py:{tones}:whisper", *flags)
     assert train(experiment, quiet=True).results["test/wer"] < 20
+
+
+def test_a_model_that_is_not_there_is_named(tones):
+    with pytest.raises(ConfigError, match="one of conformer, whisper, not 'wav2vec'"):
+        config.load(f"configs/speech/digits.py:{tones}:wav2vec")

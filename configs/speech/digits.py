@@ -14,6 +14,7 @@ from jaxdl.config import build, ref, spec
 from jaxdl.data import Pipeline
 from jaxdl.data.audio import LogMel, SpeechRows, spoken_digits
 from jaxdl.data.text import tokenizer_of
+from jaxdl.errors import ConfigError
 from jaxdl.models.conformer import Conformer
 from jaxdl.models.whisper import Whisper
 from jaxdl.optim import adam, cosine, optimizer
@@ -27,6 +28,10 @@ FRAMES = 128  # A second; of the data set three words in a thousand take longer,
 
 def get_config(arg="data/fsdd"):
     folder, kind, speaker = (arg.split(":") + ["conformer", ""][arg.count(":") :])[:3]
+    if kind not in STEPS:
+        raise ConfigError(
+            f"The model is one of {', '.join(STEPS)}, not {kind!r}: configs/speech/digits.py:FOLDER:MODEL."
+        )
     records = {part: spec(spoken_digits, path=folder, part=part, speaker=speaker or None) for part in ("train", "test")}
     tokenizer = spec(tokenizer_of, records=records["train"], kind="character")
     size = ref(build(tokenizer).vocabulary_size)

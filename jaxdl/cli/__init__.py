@@ -17,6 +17,7 @@ VERBS = {
     "export": "write a trained model into one file",
     "convert": "bring weights of other frameworks in, or ours out, with a report of every tensor",
     "inspect": "print the parameters of a model, their shapes and shardings, and the FLOPs of its layers",
+    "verify": "train a few steps on one device and spread over many, and compare losses, gradients and parameters",
     "config": "print a resolved config with the origin of every value",
     "list": "list models, tasks, data sources, optimizers, schedules, augmentations, transforms and hooks",
     "doctor": "check devices, versions, memory, caches and the distributed environment",
@@ -222,6 +223,16 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     _add_code(parser)
 
 
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("parallel",), help="parallel: one device against every way to spread a step")
+    _add_config(parser)
+    parser.add_argument("--devices", type=_positive, default=8, metavar="N", help="virtual CPU devices (default 8)")
+    parser.add_argument("--steps", type=_positive, default=3, metavar="N", help="steps to compare (default 3)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-4, metavar="X", help="largest relative difference (default 1e-4)"
+    )
+
+
 def _add_config_verb(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.add_argument("--json", action="store_true", help="print canonical JSON, as a run folder keeps it")
@@ -286,6 +297,7 @@ _add = {
     "export": _add_export,
     "convert": _add_convert,
     "inspect": _add_inspect,
+    "verify": _add_verify,
     "config": _add_config_verb,
     "list": _add_list,
     "doctor": _add_doctor,

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -51,14 +51,18 @@ class Program:
         return self.learner.init(self.key, self.sample)
 
 
-def prepare(experiment: Experiment) -> Program:
+def prepare(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -> Program:
     """Compiles nothing yet, but checks the first batch, traces the model, and moves resident data to the devices.
+
+    Args:
+      experiment: What to run.
+      devices: Where; on all of them by default.
 
     Raises:
       ConfigError: the parts of the experiment do not fit together, or do not fit the devices.
       DataError: the data is bad.
     """
-    mesh = make_mesh(experiment.mesh)
+    mesh = make_mesh(experiment.mesh) if devices is None else make_mesh(experiment.mesh, devices)
     pipeline = _local(experiment, experiment.train, mesh, "train")
     sample = _global_shapes(pipeline[0], pipeline.batch_size)
     base = assemble(experiment)
