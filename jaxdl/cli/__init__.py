@@ -18,6 +18,7 @@ VERBS = {
     "convert": "bring weights of other frameworks in, or ours out, with a report of every tensor",
     "inspect": "print the parameters of a model, their shapes and shardings, and the FLOPs of its layers",
     "verify": "train a few steps on one device and spread over many, and compare losses, gradients and parameters",
+    "plan": "say what a step would need on devices that are not here: memory, communication, time",
     "config": "print a resolved config with the origin of every value",
     "list": "list models, tasks, data sources, optimizers, schedules, augmentations, transforms and hooks",
     "doctor": "check devices, versions, memory, caches and the distributed environment",
@@ -233,6 +234,14 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument("--devices", type=_positive, default=8, metavar="N", help="how many devices (default 8)")
+    parser.add_argument("--chip", metavar="NAME", help="only this one, such as h100 or v5e")
+    parser.add_argument("--parameters", action="store_true", help="print the sharding of every parameter too")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _add_config_verb(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.add_argument("--json", action="store_true", help="print canonical JSON, as a run folder keeps it")
@@ -298,6 +307,7 @@ _add = {
     "convert": _add_convert,
     "inspect": _add_inspect,
     "verify": _add_verify,
+    "plan": _add_plan,
     "config": _add_config_verb,
     "list": _add_list,
     "doctor": _add_doctor,

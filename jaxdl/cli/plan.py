@@ -1,0 +1,97 @@
+"""jaxdl plan."""
+
+import argparse
+import dataclasses
+import json
+import os
+from typing import Any
+
+from jaxdl.cli.environment import use_cpu_devices
+from jaxdl.errors import ConfigError
+
+TAKES_OVERRIDES = True
+
+
+def run(options: argparse.Namespace) -> int:
+    """Says what a step would need on devices that are not here."""
+    use_cpu_devices(options.devices)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA warns of reshardings, which the table shows.
+    from jaxdl.cli.train import resolve
+    from jaxdl.train import Experiment
+
+    config, allow = resolve(options, Experiment)
+    from jaxdl import config as configs
+    from jaxdl.train.chips import CHIPS
+    from jaxdl.train.plan import plan
+
+    if options.chip is not None and options.chip not in CHIPS:
+        raise ConfigError(f"The chips are {', '.join(CHIPS)}, not {options.chip!r}.")
+    found = plan(configs.build(config, allow=allow))
+    chips = {name: chip for name, chip in CHIPS.items() if options.chip in (None, name)}
+    if options.json:
+        shown = {key: value for key, value in vars(found).items() if key != "state"}
+        shown["collectives"] = [dataclasses.asdict(one) for one in found.collectives]
+        shown["chips"] = {name: _on(found, chip) for name, chip in chips.items()}
+        print(json.dumps(shown))
+        return 0
+    print(_text(found, chips))
+    if options.parameters:
+        from jaxdl.inspection import parameter_table, parameters
+
+        print("\n" + parameter_table(parameters(found.state.params)))
+    return 0
+
+
+def _on(found: Any, chip: Any) -> dict[str, Any]:
+    seconds = {"compute": found.compute_seconds(chip), "links": found.link_seconds(chip)}
+    return {
+        "fits": found.fits(chip),
+        "memory_used": found.memory / chip.memory,
+        "seconds": seconds,
+        "step_seconds": [max(seconds.values()), sum(seconds.values())],
+    }
+
+
+def _text(found: Any, chips: Any) -> str:
+    from jaxdl.inspection import table
+
+    axes = " x ".join(f"{name} {size}" for name, size in found.mesh.items() if size > 1) or "one"
+    sizes = ("parameters", "optimizer", "gradients", "batch", "temporary", "memory")
+    rows = [(name if name != "memory" else "together", _size(getattr(found, name))) for name in sizes]
+    talk = [
+        (one.kind, f"{one.count:,}", str(one.devices), _size(one.bytes), _size(one.sent)) for one in found.collectives
+    ]
+    parts = [
+        f"{found.count:,} parameters, {found.flops:.3g} FLOPs in {found.dtype}; {found.devices} devices: {axes}",
+        table(("on each device", "size"), rows, right=("size",)),
+        table(
+            ("collective", "times", "among", "array", "sent by each"),
+            talk,
+            right=("times", "among", "array", "sent by each"),
+        )
+        if talk
+        else "The devices send each other nothing.",
+        table(
+            ("chip", "memory", "compute, ms", "links, ms", "step at best, ms"),
+            [_row(name, found, chip) for name, chip in chips.items()],
+            right=("memory", "compute, ms", "links, ms", "step at best, ms"),
+        ),
+        "At best: the matrix units and the links at their peaks; from full overlap to none.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _row(name: str, found: Any, chip: Any) -> tuple[str, ...]:
+    on = _on(found, chip)
+    low, high = (1e3 * seconds for seconds in on["step_seconds"])
+    compute, links = (f"{1e3 * seconds:.3g}" for seconds in on["seconds"].values())
+    fits = f"{100 * on['memory_used']:.3g} %" if on["fits"] else f"too little: {_size(found.memory)}"
+    return (name, fits, compute, links, f"{low:.3g} to {high:.3g}")
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024 or unit == "GiB":
+            return f"{number:.3g} {unit}" if number < 1000 else f"{number:,.0f} {unit}"
+        number /= 1024
+    raise AssertionError
