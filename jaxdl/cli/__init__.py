@@ -19,6 +19,7 @@ VERBS = {
     "inspect": "print the parameters of a model, their shapes and shardings, and the FLOPs of its layers",
     "verify": "train a few steps on one device and spread over many, and compare losses, gradients and parameters",
     "plan": "say what a step would need on devices that are not here: memory, communication, time",
+    "launch": "train as several processes that work together",
     "config": "print a resolved config with the origin of every value",
     "list": "list models, tasks, data sources, optimizers, schedules, augmentations, transforms and hooks",
     "doctor": "check devices, versions, memory, caches and the distributed environment",
@@ -119,6 +120,26 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cpu-devices", type=_positive, metavar="N", help="pretend that the CPU is N devices, to try out a mesh"
     )
+    several = parser.add_argument_group("several processes")
+    several.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join those of the TPU pod, SLURM, Open MPI or Kubernetes job",
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="or say where process 0 listens,")
+    several.add_argument("--processes", type=_positive, metavar="N", help="how many processes there are,")
+    several.add_argument("--process", type=_natural, metavar="I", help="and which this is, from 0")
+    several.add_argument(
+        "--join-seconds", type=_positive, default=300, metavar="S", help="how long to wait for the others (default 300)"
+    )
+
+
+def _add_launch(parser: argparse.ArgumentParser) -> None:
+    places = parser.add_subparsers(dest="where", required=True, metavar="WHERE")
+    local = places.add_parser("local", help="processes of this machine")
+    local.add_argument("--processes", type=_positive, required=True, metavar="N", help="how many")
+    local.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    local.add_argument("command", nargs=argparse.REMAINDER, metavar="train ...", help="what each of them runs")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -308,6 +329,7 @@ _add = {
     "inspect": _add_inspect,
     "verify": _add_verify,
     "plan": _add_plan,
+    "launch": _add_launch,
     "config": _add_config_verb,
     "list": _add_list,
     "doctor": _add_doctor,

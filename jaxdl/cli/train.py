@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.cli.environment import allowed, import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
+from jaxdl.cli.processes import join
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -22,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """Trains."""
     keep_freed_memory()
     use_cpu_devices(options.cpu_devices)
+    join(options)
     from jaxdl.train import Experiment, train
 
     config, allow = resolve(options, Experiment)
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         ),
     }
     outcome = train(experiment, options.workdir, record=record, quiet=options.quiet, force_lock=options.force_lock)
-    if not options.quiet:
+    if not options.quiet and jax.process_index() == 0:
         for name, value in sorted(outcome.results.items()):
             print(f"{name} {value:.4f}")
         if hasattr(experiment.task, "decode") and "image" in outcome.program.sample:

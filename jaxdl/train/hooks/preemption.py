@@ -4,6 +4,9 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+import jax
+from jax.experimental import multihost_utils
+
 from jaxdl.train.loop import Moment
 
 INTERRUPTED = "a signal asked it to"
@@ -12,7 +15,8 @@ INTERRUPTED = "a signal asked it to"
 class StopOnSignal:
     """While entered, the first SIGTERM or SIGINT stops training at the next moment; a second one ends the process.
 
-    Handlers can only be set in the main thread; elsewhere this does nothing.
+    Where several processes train together, a SIGTERM to any of them stops all at the same step, which JAX's
+    coordination service finds. Handlers can only be set in the main thread; elsewhere this does nothing.
     """
 
     def __init__(self) -> None:
@@ -20,7 +24,7 @@ class StopOnSignal:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopOnSignal":
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -32,6 +36,9 @@ class StopOnSignal:
 
     def __call__(self, moment: Moment) -> Moment | None:
         """Stops where a signal has come."""
+        if jax.process_count() > 1:
+            asked = multihost_utils.reached_preemption_sync_point(moment.step)
+            return moment._replace(stop=moment.stop or INTERRUPTED) if asked else None
         return None if self.received is None else moment._replace(stop=moment.stop or INTERRUPTED)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
