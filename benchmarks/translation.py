@@ -184,18 +184,23 @@ class Torch:
         x = self.embedding(tokens) * self.features**0.5 + self.places[: tokens.shape[1]]
         return self.dropout(x)
 
-    def logits(self, tokens: Any, padding: Any, targets: Any) -> Any:
-        """Of the token after each target."""
-        causal = self.torch.nn.Transformer.generate_square_subsequent_mask(targets.shape[1]) != 0
-        out = self.model(
-            self.embed(tokens),
+    def encode(self, tokens: Any, padding: Any) -> Any:
+        """The memory that the targets attend to."""
+        return self.model.encoder(self.embed(tokens), src_key_padding_mask=padding)
+
+    def decode(self, memory: Any, padding: Any, targets: Any) -> Any:
+        """What the decoder makes of each target."""
+        return self.model.decoder(
             self.embed(targets),
-            tgt_mask=causal,
-            src_key_padding_mask=padding,
+            memory,
+            tgt_mask=self.torch.nn.Transformer.generate_square_subsequent_mask(targets.shape[1]) != 0,
             memory_key_padding_mask=padding,
             tgt_is_causal=True,
         )
-        return out @ self.embedding.weight.T
+
+    def logits(self, found: Any) -> Any:
+        """Of the token after each target."""
+        return found @ self.embedding.weight.T
 
     def step(self, batch: Any) -> None:
         """Trains on a batch."""
@@ -206,7 +211,8 @@ class Torch:
         )
         padding, mask = torch.from_numpy(batch["token_mask"]) == 0, torch.from_numpy(batch["target_mask"])
         wanted = torch.where(mask != 0, targets, -1)
-        loss = self.loss(self.logits(tokens, padding, targets_in).flatten(0, 1), wanted.flatten())
+        found = self.decode(self.encode(tokens, padding), padding, targets_in)
+        loss = self.loss(self.logits(found).flatten(0, 1), wanted.flatten())
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, self.tree.optimizer.clip_norm)
@@ -237,8 +243,9 @@ class Torch:
             made = torch.full((len(tokens), 1), task.begin)
             done = torch.zeros(len(tokens), dtype=torch.bool)
             with torch.no_grad():
+                memory = self.encode(tokens, padding)
                 while made.shape[1] < 1.5 * width + 10 and not done.all():
-                    following = self.logits(tokens, padding, made)[:, -1].argmax(-1)
+                    following = self.logits(self.decode(memory, padding, made)[:, -1]).argmax(-1)
                     done |= following == task.end
                     made = torch.cat([made, torch.where(done, task.pad, following)[:, None]], dim=1)
             rows = made[:, 1:].numpy()

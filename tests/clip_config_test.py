@@ -3,7 +3,6 @@
 import json
 import math
 
-import jax
 import numpy as np
 import pytest
 
@@ -11,19 +10,14 @@ from jaxdl import config
 from jaxdl.cli import main
 from jaxdl.data.sources import digits
 from jaxdl.inference import load, predict_images
-from jaxdl.parallel import make_mesh
-from jaxdl.train import Experiment, program, train
+from jaxdl.train import Experiment, train
+
+pytestmark = pytest.mark.usefixtures("here_on_one_device")
 
 PATH = "configs/vision/clip_digits.py"
 TOWERS = ("image_encoder", "text_encoder")
 TINY = tuple(f"model.{tower}.{size}" for tower in TOWERS for size in ("features=16", "num_layers=1", "hidden=16"))
 RECALLS = {f"{way}_recall{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)}
-
-
-@pytest.fixture(autouse=True)
-def here_on_one_device(monkeypatch, request):
-    monkeypatch.chdir(request.config.rootpath)
-    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 def built(*flags):

@@ -5,14 +5,14 @@ import gzip
 import math
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from jaxdl import config
 from jaxdl.errors import ConfigError
-from jaxdl.parallel import make_mesh
-from jaxdl.train import Experiment, program, train
+from jaxdl.train import Experiment, train
+
+pytestmark = pytest.mark.usefixtures("here_on_one_device")
 
 ROOT = Path(__file__).parents[1]
 # Those of text are in language_configs_test.py and generation_configs_test.py.
@@ -25,12 +25,6 @@ ZOO = (
 )
 # Many layers take long to compile.
 DEEP = tuple(name for name in ZOO if name not in ("mlp", "lenet"))
-
-
-@pytest.fixture(autouse=True)
-def here_on_one_device(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,16 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "warn")
 
 
+@pytest.fixture
+def here_on_one_device(monkeypatch, request):
+    """Works in the repository's root, and trains on one device."""
+    from jaxdl.parallel import make_mesh
+    from jaxdl.train import program
+
+    monkeypatch.chdir(request.config.rootpath)
+    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_programs_in_memory(request):
     """Lets go of what the tests of a model compiled: all of them together take gigabytes."""

@@ -11,21 +11,16 @@ import pytest
 
 from jaxdl import config
 from jaxdl.cli import main
-from jaxdl.parallel import make_mesh
-from jaxdl.train import Experiment, assemble, program, train
+from jaxdl.train import Experiment, assemble, train
 from jaxdl.train.writers import read_rows
+
+pytestmark = pytest.mark.usefixtures("here_on_one_device")
 
 
 def experiment(path, *overrides, **changes):
     tree = config.override(config.load(path), overrides)
     config.check(tree, Experiment)
     return dataclasses.replace(config.build(tree), tensorboard=False, **changes)
-
-
-@pytest.fixture(autouse=True)
-def here_on_one_device(monkeypatch, request):
-    monkeypatch.chdir(request.config.rootpath)
-    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 def namespace(name):

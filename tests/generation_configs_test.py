@@ -3,21 +3,15 @@
 import dataclasses
 import math
 
-import jax
 import pytest
 
 from jaxdl import config
-from jaxdl.parallel import make_mesh
-from jaxdl.train import Experiment, program, train
+from jaxdl.train import Experiment, train
+
+pytestmark = pytest.mark.usefixtures("here_on_one_device")
 
 PAIRS = [("a dog runs", "ein Hund rennt"), ("two men sit", "zwei Männer sitzen"), ("a red ball", "ein roter Ball")]
 SMALL = ("train.batch_size=8", "train.window=2")
-
-
-@pytest.fixture(autouse=True)
-def here_on_one_device(monkeypatch, request):
-    monkeypatch.chdir(request.config.rootpath)
-    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 @pytest.fixture(scope="module")

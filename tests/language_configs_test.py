@@ -20,14 +20,10 @@ from jaxdl.interop.runs import read_run
 from jaxdl.parallel import make_mesh
 from jaxdl.train import Experiment, program, train
 
+pytestmark = pytest.mark.usefixtures("here_on_one_device")
+
 TINY = ("model.encoder.features=16", "model.encoder.num_layers=1", "model.encoder.num_heads=2")
 SHORT = ("train.batch_size=8", "tensorboard=false")
-
-
-@pytest.fixture(autouse=True)
-def here_on_one_device(monkeypatch, request):
-    monkeypatch.chdir(request.config.rootpath)
-    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +38,24 @@ def reviews(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def masked_run(reviews, tmp_path_factory):
-    """A run of masked_lm.py."""
-    folder = tmp_path_factory.mktemp("masked")
-    (folder / "text.txt").write_text("\n".join(line.split("\t")[2] for line in reviews.read_text().splitlines()))
-    path = f"configs/language/masked_lm.py:{folder / 'text.txt'}"
+def run_two_steps(path, workdir):
+    """Trains by the command, for fixtures that outlive a test."""
     flags = [f"--config.{flag}" for flag in (*SHORT, *TINY, "steps=2")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(config.__file__.rsplit("/jaxdl/", 1)[0])
         patch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
         patch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
         patch.setenv("MALLOC_ARENA_MAX", "8")
-        assert main(["train", "--config", path, "--workdir", str(folder / "run"), "--quiet", *flags]) == 0
+        assert main(["train", "--config", path, "--workdir", str(workdir), "--quiet", *flags]) == 0
+
+
+@pytest.fixture(scope="module")
+def masked_run(reviews, tmp_path_factory):
+    """A run of masked_lm.py."""
+    folder = tmp_path_factory.mktemp("masked")
+    (folder / "text.txt").write_text("\n".join(line.split("\t")[2] for line in reviews.read_text().splitlines()))
+    path = f"configs/language/masked_lm.py:{folder / 'text.txt'}"
+    run_two_steps(path, folder / "run")
     return folder / "run"
 
 
@@ -157,13 +158,7 @@ def answers_run(tmp_path_factory):
             articles[f"{part} {i}"] = [who, Question(id=f"{i}b", question="Why?", context=context)]
         write_squad(folder / f"{part}.json", articles)
     path = f"configs/language/question_answering.py:{folder}"
-    flags = [f"--config.{flag}" for flag in (*SHORT, *TINY, "steps=2")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(config.__file__.rsplit("/jaxdl/", 1)[0])
-        patch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
-        patch.setenv("MALLOC_ARENA_MAX", "8")
-        assert main(["train", "--config", path, "--workdir", str(folder / "run"), "--quiet", *flags]) == 0
+    run_two_steps(path, folder / "run")
     for part in ("train", "dev"):
         (folder / f"{part}.json").unlink()
     return folder / "run"
@@ -228,7 +223,7 @@ def test_an_encoder_decoder_writes_answers_and_they_are_found_in_the_context(tmp
     assert elsewhere.marked() == "Nobody is named here."
 
 
-def two_steps(name, *flags):
+def check_two_steps(name, *flags):
     tree = config.override(config.load(f"configs/language/zoo.py:{name}"), flags)
     config.check(tree, Experiment)
     experiment = dataclasses.replace(config.build(tree), steps=2, tensorboard=False, steps_per_dispatch=1)
@@ -239,13 +234,13 @@ def two_steps(name, *flags):
 
 @pytest.mark.parametrize("name", ["llama", "roberta"])
 def test_a_decoder_and_an_encoder_take_two_steps(name):
-    two_steps(name, "train.batch_size=4")
+    check_two_steps(name, "train.batch_size=4")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["t5", "gpt2", "mistral", "lstm", "gru", "bert", "transformer", "seq2seq"])
 def test_the_others_of_the_zoo_take_two_steps(name):
-    two_steps(name, "train.batch_size=4")
+    check_two_steps(name, "train.batch_size=4")
 
 
 def test_the_zoo_names_what_it_has():

@@ -12,17 +12,12 @@ from scipy.io import wavfile
 from jaxdl import config
 from jaxdl.cli import main
 from jaxdl.errors import ConfigError
-from jaxdl.parallel import make_mesh
-from jaxdl.train import Experiment, program, train
+from jaxdl.train import Experiment, train
+
+pytestmark = pytest.mark.usefixtures("here_on_one_device")
 
 TINY = ("model.features=16", "model.num_layers=1", "model.num_heads=2")
 SHORT = ("train.batch_size=8", "tensorboard=false", "evals.test.data.batch_size=8")
-
-
-@pytest.fixture(autouse=True)
-def here_on_one_device(monkeypatch, request):
-    monkeypatch.chdir(request.config.rootpath)
-    monkeypatch.setattr(program, "make_mesh", lambda axes: make_mesh(axes, jax.devices()[:1]))
 
 
 @pytest.fixture(scope="module")

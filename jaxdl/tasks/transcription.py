@@ -14,7 +14,7 @@ from jaxdl.errors import ConfigError, DataError
 from jaxdl.losses import ctc, least_frames
 from jaxdl.metrics import transcription
 from jaxdl.metrics.mean import Mean
-from jaxdl.tasks.translation import Translation, outside, texts_of
+from jaxdl.tasks.translation import Translation, outside, references_of, texts_of
 from jaxdl.types import Array, Batch, Metric, PyTree
 
 
@@ -264,7 +264,7 @@ class TranscriptionReport:
         said: list[str] = []
         for decoded, batch in predictions:
             heard += texts_of(self.tokenizer, decoded["tokens"], decoded["length"])
-            said += self._references(batch)
+            said += references_of(self.tokenizer, self.records, self.text_field, batch)
         return transcription.statistics(heard, said, normalizer=self.normalizer)
 
     def values(self, sums: np.ndarray) -> dict[str, float]:
@@ -274,9 +274,3 @@ class TranscriptionReport:
     def __call__(self, predictions: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, float]:
         """The results."""
         return self.values(self.statistics(predictions).sum(axis=0))
-
-    def _references(self, batch: Mapping[str, Any]) -> list[str]:
-        if self.records is None:
-            lengths = (batch["target_mask"] != 0).sum(axis=1) - 1  # Without the end token.
-            return texts_of(self.tokenizer, batch["targets"], lengths)
-        return [self.records.fields[self.text_field][int(number)] for number in batch["record"]]

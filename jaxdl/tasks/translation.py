@@ -243,7 +243,7 @@ class TranslationReport:
         references: list[str] = []
         for decoded, batch in predictions:
             hypotheses += texts_of(self.tokenizer, decoded["tokens"], decoded["length"])
-            references += self._references(batch)
+            references += references_of(self.tokenizer, self.records, self.target_field, batch)
         return self._scores.statistics(hypotheses, references)
 
     def values(self, sums: np.ndarray) -> dict[str, float]:
@@ -254,11 +254,13 @@ class TranslationReport:
         """The results."""
         return self.values(self.statistics(predictions).sum(axis=0))
 
-    def _references(self, batch: Mapping[str, Any]) -> list[str]:
-        if self.records is None:
-            lengths = (batch["target_mask"] != 0).sum(axis=1) - 1  # Without the end token.
-            return texts_of(self.tokenizer, batch["targets"], lengths)
-        return [self.records.fields[self.target_field][int(number)] for number in batch["record"]]
+
+def references_of(tokenizer: Tokenizer, records: Records | None, field: str, batch: Mapping[str, Any]) -> list[str]:
+    """The texts that the targets of a batch (B, T) stand for: the records' own, or where there are none the tokens'."""
+    if records is None:
+        lengths = (batch["target_mask"] != 0).sum(axis=1) - 1  # Without the end token.
+        return texts_of(tokenizer, batch["targets"], lengths)
+    return [records.fields[field][int(number)] for number in batch["record"]]
 
 
 def texts_of(tokenizer: Tokenizer, tokens: np.ndarray, lengths: np.ndarray) -> list[str]:

@@ -138,22 +138,17 @@ def _incomparable(experiment: Experiment, changes: Mapping[str, Any]) -> str | N
     if experiment.train.batch_size % changes["microbatches"]:
         return f"a batch of {experiment.train.batch_size} does not split in {changes['microbatches']}"
     batch = experiment.train[0]
-    inputs = jax.eval_shape(experiment.task.inputs, batch)
+    inputs = dict(jax.eval_shape(experiment.task.inputs, batch))
     key = jax.random.key(0)
-    variables = jax.eval_shape(lambda: experiment.model.init(key, **inputs_of(inputs), train=False))
+    variables = jax.eval_shape(lambda x: experiment.model.init(key, **x, train=False), inputs)
     state = [name for name in variables if name != "params"]
     if state:
         return f"running statistics ({', '.join(state)}) are of a microbatch"
     try:
-        jax.eval_shape(lambda v, x: experiment.model.apply(v, **x, train=True, mutable=state), variables, dict(inputs))
+        jax.eval_shape(lambda v, x: experiment.model.apply(v, **x, train=True, mutable=state), variables, inputs)
     except InvalidRngError:
         return "dropout draws for a microbatch"
     return None
-
-
-def inputs_of(shapes: Mapping[str, Any]) -> dict[str, Any]:
-    """Zeros of these shapes."""
-    return {name: np.zeros(x.shape, x.dtype) for name, x in shapes.items()}
 
 
 def _run(experiment: Experiment, devices: Sequence[jax.Device]) -> Run:

@@ -28,11 +28,15 @@ def read_tfds(
 
     Raises:
       ConfigError: no fields are asked for.
-      DataError: the data set is not there, a field is not or is neither text nor class, or a record is bad.
+      DataError: the data set is not there, a field is not or is neither text nor class, two of them are numbers, or a record
+        is bad.
     """
     if not fields:
         raise ConfigError("fields must name the features to read, such as ('text', 'label').")
     source = tfds_source(name=name, split=split, data_dir=data_dir, fields=fields)
+    numbers = [field for field in fields if isinstance(source[0][field], int | np.integer)]
+    if len(numbers) > 1:
+        raise DataError(f"{name}: {', '.join(numbers)} are all numbers; only one of them can be the class.")
     found = Collector(on_bad=on_bad, names=fields)
     for index in range(len(source)):
         example, place = source[index], source.describe(index)

@@ -19,6 +19,7 @@ def data_dir(tmp_path_factory):
                 "text": text_feature,
                 "label": tfds.features.ClassLabel(names=["neg", "pos"]),
                 "stars": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+                "year": tfds.features.Tensor(shape=(), dtype=np.int32),
             }
         )
 
@@ -35,7 +36,7 @@ def data_dir(tmp_path_factory):
 
             def _generate_examples(self):
                 for i, text in enumerate(texts):
-                    yield i, {"text": text, "label": i % 2, "stars": np.zeros(2, np.float32)}
+                    yield i, {"text": text, "label": i % 2, "stars": np.zeros(2, np.float32), "year": 1}
 
         Builder.name = name
         return Builder
@@ -66,8 +67,10 @@ def test_bad_records_are_named(data_dir):
 def test_what_is_asked_must_be_text(data_dir):
     with pytest.raises(DataError, match="'stars' is ndarray, neither text nor a class"):
         read_tfds(name="reviews", data_dir=data_dir, fields=("stars",))
-    with pytest.raises(DataError, match="has no feature title; it has label, stars, text"):
+    with pytest.raises(DataError, match="has no feature title; it has label, stars, text, year"):
         read_tfds(name="reviews", data_dir=data_dir, fields=("title",))
+    with pytest.raises(DataError, match="label, year are all numbers"):
+        read_tfds(name="reviews", data_dir=data_dir, fields=("text", "label", "year"))
     with pytest.raises(ConfigError, match="fields must name"):
         read_tfds(name="reviews", data_dir=data_dir, fields=())
     with pytest.raises(DataError, match="Prepare it once"):
