@@ -8,9 +8,41 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.cli.environment import allowed, import_from_here
+from jaxdl.cli.flags import add_code
 from jaxdl.errors import CheckpointError, ConfigError
 
 TAKES_OVERRIDES = True
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    parser.add_argument("source", metavar="SOURCE", help="a folder of Hugging Face, a file of weights, or a run folder")
+    parser.add_argument("output", nargs="?", metavar="OUTPUT", help="a .safetensors file; to huggingface: a folder")
+    parser.add_argument("--to", choices=("jaxdl", "huggingface"), default="jaxdl", help="whose names to write")
+    parser.add_argument("--dry-run", action="store_true", help="print the report and write nothing")
+    parser.add_argument("--verbose", action="store_true", help="a line for every tensor, not for each group")
+    parser.add_argument(
+        "--layout", metavar="NAME", help="a family such as bert, or module:function (default: what the source says)"
+    )
+    parser.add_argument(
+        "--config", default="", metavar="FILE[:ARG]", help="the model of this config (default: what the source says)"
+    )
+    parser.add_argument("--map", action="append", default=[], metavar="REGEX=TEXT", help="rename tensors of the source")
+    parser.add_argument("--skip", action="append", default=[], metavar="REGEX", help="tensors to leave as initialised")
+    parser.add_argument(
+        "--resize",
+        action="append",
+        default=[],
+        metavar="REGEX[=METHOD]",
+        help="tensors of another size: grid, linear, rows",
+    )
+    parser.add_argument(
+        "--entry", metavar="KEY", help="of a PyTorch checkpoint, which of its entries holds the tensors"
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="write floating-point numbers so")
+    parser.add_argument("--like", metavar="FOLDER", help="to huggingface: take the config.json of this folder")
+    parser.add_argument("--prefix", metavar="TEXT", help="to huggingface: what names begin with, such as bert.")
+    add_code(parser)
 
 
 def run(options: argparse.Namespace) -> int:

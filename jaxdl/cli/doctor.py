@@ -43,6 +43,11 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def run(options: argparse.Namespace) -> int:
     """Prints what was found and what to do."""
     findings = list(examine())

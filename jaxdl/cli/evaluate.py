@@ -6,9 +6,20 @@ import json
 from typing import Any
 
 from jaxdl.cli.environment import allowed, use_compile_cache
+from jaxdl.cli.flags import add_model, natural
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    add_model(parser)
+    parser.add_argument("--split", metavar="NAME", help="evaluate only this one of the config's evals")
+    parser.add_argument(
+        "--replicates", type=natural, default=200, metavar="N", help="bootstrap replicates (default 200)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,7 +5,17 @@ from pathlib import Path
 
 from jaxdl.cli.environment import allowed
 from jaxdl.cli.evaluate import step_choice
+from jaxdl.cli.flags import add_model
 from jaxdl.errors import ConfigError
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    add_model(parser)
+    parser.add_argument("--output", required=True, metavar="FILE", help="the .safetensors file to write")
+    parser.add_argument(
+        "--merge-lora", action="store_true", help="write the model inside a LoRA, its adapters merged into its kernels"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,30 @@ from typing import Any
 
 from jaxdl.cli.environment import allowed, use_compile_cache
 from jaxdl.cli.evaluate import step_choice
+from jaxdl.cli.flags import add_model, natural, positive
 from jaxdl.errors import ConfigError
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    add_model(parser)
+    parser.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="what to continue; else each line of standard input"
+    )
+    parser.add_argument("--max-tokens", type=positive, default=200, metavar="N", help="most tokens (default 200)")
+    parser.add_argument("--min-tokens", type=natural, default=0, metavar="N", help="tokens before the end token")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token (default 1)")
+    parser.add_argument("--top-k", type=positive, metavar="K", help="draw from the K likeliest tokens")
+    parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that sum up to P")
+    parser.add_argument("--min-p", type=float, metavar="P", help="draw from those at least P times the likeliest")
+    parser.add_argument("--repetition-penalty", type=float, metavar="F", help="above 1 against repetition")
+    parser.add_argument("--beams", type=positive, metavar="W", help="search with W beams instead of drawing")
+    parser.add_argument("--length-penalty", type=float, default=0.0, metavar="A", help="of beams (default 0)")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end the text before this")
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="of the draws (default 0)")
+    parser.add_argument("--batch-size", type=positive, default=16, metavar="B", help="prompts a call (default 16)")
+    parser.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json, instead of the model's own")
+    parser.add_argument("--json", action="store_true", help="print JSON, as for several prompts")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -12,12 +12,22 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import IO
 
+from jaxdl.cli.flags import positive
 from jaxdl.cli.processes import free_port
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
 _POLL = 0.1
 _GRACE = 30.0
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    places = parser.add_subparsers(dest="where", required=True, metavar="WHERE")
+    local = places.add_parser("local", help="processes of this machine")
+    local.add_argument("--processes", type=positive, required=True, metavar="N", help="how many")
+    local.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    local.add_argument("command", nargs=argparse.REMAINDER, metavar="train ...", help="what each of them runs")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -25,6 +25,11 @@ _HOMES: dict[str, str | tuple[str, ...]] = {
 }
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="only one kind, such as models")
+
+
 def run(options: argparse.Namespace) -> int:
     """Prints what there is, one line each."""
     if options.kind is not None and options.kind not in KINDS:

@@ -7,9 +7,19 @@ import os
 from typing import Any
 
 from jaxdl.cli.environment import use_cpu_devices
+from jaxdl.cli.flags import add_config, positive
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    add_config(parser)
+    parser.add_argument("--devices", type=positive, default=8, metavar="N", help="how many devices (default 8)")
+    parser.add_argument("--chip", metavar="NAME", help="only this one, such as h100 or v5e")
+    parser.add_argument("--parameters", action="store_true", help="print the sharding of every parameter too")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,7 +10,30 @@ from typing import Any
 from jaxdl.cli import answer as answers
 from jaxdl.cli.environment import allowed, use_compile_cache
 from jaxdl.cli.evaluate import step_choice
+from jaxdl.cli.flags import add_model, positive
 from jaxdl.errors import DataError
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    parser.add_argument(
+        "paths", nargs="*", metavar="FILE", help="image files, or folders of them; files of text lines, or - for input"
+    )
+    add_model(parser)
+    parser.add_argument("--context", metavar="FILE", help="a text to answer questions about, or - for input")
+    parser.add_argument("--question", action="append", metavar="TEXT", help="a question about the context")
+    parser.add_argument(
+        "--top", type=positive, default=3, metavar="K", help="classes to show for each image or text (default 3)"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=32, metavar="B", help="images or lines a call (default 32)"
+    )
+    parser.add_argument(
+        "--attention", metavar="FOLDER", help="draw what each token of a translation attends to (recurrent models)"
+    )
+    parser.add_argument(
+        "--invert", action="store_true", help="swap dark and light first, as for dark ink and a model of light ink"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

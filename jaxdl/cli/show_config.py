@@ -2,7 +2,15 @@
 
 import argparse
 
+from jaxdl.cli.flags import add_config
+
 TAKES_OVERRIDES = True
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print canonical JSON, as a run folder keeps it")
 
 
 def run(options: argparse.Namespace) -> int:

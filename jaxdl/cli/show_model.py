@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxdl.cli.environment import allowed, use_cpu_devices
+from jaxdl.cli.flags import add_code, positive
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -21,6 +22,21 @@ class _Subject:
     frozen: Sequence[str]
     model: Any
     inputs: Mapping[str, Any]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument(
+        "--config", metavar="FILE[:ARG]", help="the model that this config would train, where it would"
+    )
+    subject.add_argument("--workdir", "--model", dest="workdir", metavar="RUN", help="or at what this run folder holds")
+    parser.add_argument("--layers", action="store_true", help="layers with output shapes and FLOPs for one example")
+    parser.add_argument("--depth", type=positive, metavar="N", help="no deeper than N parts of a name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--step", metavar="STEP", help="of a run: best, last or a number")
+    parser.add_argument("--cpu-devices", type=positive, metavar="N", help="pretend that the CPU is N devices")
+    add_code(parser)
 
 
 def run(options: argparse.Namespace) -> int:

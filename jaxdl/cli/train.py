@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.cli.environment import allowed, import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
+from jaxdl.cli.flags import add_config, natural, positive
 from jaxdl.cli.processes import join
 from jaxdl.errors import ConfigError
 
@@ -17,6 +18,32 @@ FREE = (
     "steps", "epochs", "evals", "hooks", "log_every", "mesh", "mapping", "nonfinite_limit", "remat", "resident",
     "rules", "saving", "steps_per_dispatch", "tensorboard", "train.threads", "train.processes",
 )  # fmt: skip
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    add_config(parser)
+    parser.add_argument("--workdir", required=True, metavar="FOLDER", help="the run folder: made, or resumed from")
+    parser.add_argument(
+        "--allow-changes", action="store_true", help="resume although the config differs in what decides the result"
+    )
+    parser.add_argument("--force-lock", action="store_true", help="take a run folder over whose lock is not free")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--cpu-devices", type=positive, metavar="N", help="pretend that the CPU is N devices, to try out a mesh"
+    )
+    several = parser.add_argument_group("several processes")
+    several.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join those of the TPU pod, SLURM, Open MPI or Kubernetes job",
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="or say where process 0 listens,")
+    several.add_argument("--processes", type=positive, metavar="N", help="how many processes there are,")
+    several.add_argument("--process", type=natural, metavar="I", help="and which this is, from 0")
+    several.add_argument(
+        "--join-seconds", type=positive, default=300, metavar="S", help="how long to wait for the others (default 300)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

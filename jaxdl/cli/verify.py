@@ -4,9 +4,21 @@ import argparse
 import os
 
 from jaxdl.cli.environment import use_compile_cache, use_cpu_devices
+from jaxdl.cli.flags import add_config, positive
 from jaxdl.errors import JaxdlError
 
 TAKES_OVERRIDES = True
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the verb."""
+    parser.add_argument("what", choices=("parallel",), help="parallel: one device against every way to spread a step")
+    add_config(parser)
+    parser.add_argument("--devices", type=positive, default=8, metavar="N", help="virtual CPU devices (default 8)")
+    parser.add_argument("--steps", type=positive, default=3, metavar="N", help="steps to compare (default 3)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-4, metavar="X", help="largest relative difference (default 1e-4)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
