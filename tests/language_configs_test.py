@@ -238,7 +238,7 @@ def test_a_decoder_and_an_encoder_take_two_steps(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["t5", "gpt2", "mistral", "lstm", "gru", "bert", "transformer", "seq2seq"])
+@pytest.mark.parametrize("name", ["t5", "gpt2", "mistral", "mixtral", "lstm", "gru", "bert", "transformer", "seq2seq"])
 def test_the_others_of_the_zoo_take_two_steps(name):
     check_two_steps(name, "train.batch_size=4")
 

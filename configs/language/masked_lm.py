@@ -17,7 +17,7 @@ from jaxdl.optim import adam, linear, optimizer
 from jaxdl.tasks import MaskedLanguageModeling
 from jaxdl.train import Evaluation, Experiment, Saving
 
-EPOCHS = 8
+EPOCHS = 24
 
 
 def get_config(arg):

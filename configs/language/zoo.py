@@ -38,6 +38,10 @@ DECODERS = {
     "gpt2": (GPT2, {"max_length": LENGTH, "num_layers": 4, **SIZE, **NO_DROPOUT}),
     "llama": (Llama, {"num_layers": 4, "num_kv_heads": 2, "hidden": 344, **SIZE}),
     "mistral": (Llama, {"num_layers": 4, "num_kv_heads": 2, "hidden": 344, "window": 16, **SIZE}),
+    "mixtral": (
+        Llama,
+        {"num_layers": 4, "num_kv_heads": 2, "hidden": 172, "num_experts": 4, "expert_capacity": 1.25, **SIZE},
+    ),
     "lstm": (RecurrentLanguageModel, {"features": 256, "num_layers": 2, "tied": True}),
     "gru": (RecurrentLanguageModel, {"features": 256, "num_layers": 2, "kind": "gru", "tied": True}),
 }

@@ -20,6 +20,7 @@ from jaxdl.nn import (
     decoder_places,
     tied_logits,
 )
+from jaxdl.nn.attention import Implementation
 
 INIT = initializers.normal(0.02)
 
@@ -44,6 +45,7 @@ class GPT2(nn.Module):
       norm_epsilon: Added to the variance by the normalizations.
       dropout_rate: Probability that a feature of an embedding or branch is dropped in training.
       attention_dropout_rate: Probability that an attention weight is dropped in training.
+      attention_implementation: See `jaxdl.nn.attend`; None chooses.
       scan: Run the layers as one loop, compiled once; not with a cache.
       remat: Recompute each layer in the backward pass instead of keeping its activations.
       dtype: Type of the computation, such as "bfloat16"; None promotes the types of input and parameters.
@@ -60,6 +62,7 @@ class GPT2(nn.Module):
     norm_epsilon: float = 1e-5
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.1
+    attention_implementation: Implementation | None = None
     scan: bool = False
     remat: bool = False
     dtype: str | None = None
@@ -129,6 +132,7 @@ class GPT2(nn.Module):
             self.num_heads,
             causal=True,
             dropout_rate=self.attention_dropout_rate,
+            implementation=self.attention_implementation,
             out_init=last,
             **options,
         )

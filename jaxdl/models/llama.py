@@ -1,5 +1,6 @@
 """Llama. Letters: B batch, T tokens, D features, H heads, G key and value heads, K features of a head, V vocabulary."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,15 @@ from jaxdl.nn import (
     Dense,
     FeedForward,
     Layers,
+    MixtureOfExperts,
     Rotary,
+    Routed,
     TransformerLayer,
     activation,
     decoder_places,
     tied_logits,
 )
+from jaxdl.nn.attention import Implementation
 
 INIT = initializers.normal(0.02)
 
@@ -30,7 +34,8 @@ class Llama(nn.Module):
     Touvron et al. 2023, "Llama 2: Open Foundation and Fine-Tuned Chat Models". The defaults are Llama 2 7B, with
     6,738,415,616 parameters. Llama 3 8B (Grattafiori et al. 2024) has `vocab_size=128_256, num_kv_heads=8,
     hidden=14_336, rope_base=500_000.0` and 8,030,261,248, and from 3.1 on `rope_factor=8.0,
-    rope_original_length=8192` (32.0 in 3.2). With a `window` this is Mistral (Jiang et al. 2023).
+    rope_original_length=8192` (32.0 in 3.2). With a `window` this is Mistral (Jiang et al. 2023), and with
+    `num_experts=8` Mixtral (Jiang et al. 2024).
 
     Attributes:
       vocab_size: V.
@@ -41,6 +46,10 @@ class Llama(nn.Module):
       head_dim: K; None for D / H.
       hidden: Hidden features of the feed-forward layers.
       activation: Name in `jaxdl.nn.activation`, of their gates.
+      num_experts: How many feed-forward layers each layer has to choose from; None for one without a choice.
+      experts_per_token: How many of them a token takes.
+      expert_capacity: Tokens that an expert takes at most, relative to an even share; None for no limit. On a mesh with
+        an axis `expert` give one: without, every device needs every token.
       window: How many tokens a token sees, itself included; None for all before it.
       rope_base: The rotary wavelengths run from 2 pi to 2 pi `rope_base`.
       rope_factor: Positions are divided by it throughout (Chen et al. 2023) where `rope_original_length` is None, else
@@ -54,6 +63,7 @@ class Llama(nn.Module):
       norm_epsilon: Added to the mean square by the normalizations.
       dropout_rate: Probability that a feature of an embedding or branch is dropped in training.
       attention_dropout_rate: Probability that an attention weight is dropped in training.
+      attention_implementation: See `jaxdl.nn.attend`; None chooses.
       scan: Run the layers as one loop, compiled once; not with a cache.
       remat: Recompute each layer in the backward pass instead of keeping its activations.
       dtype: Type of the computation, such as "bfloat16"; None promotes the types of input and parameters.
@@ -67,6 +77,9 @@ class Llama(nn.Module):
     head_dim: int | None = None
     hidden: int = 11_008
     activation: str = "silu"
+    num_experts: int | None = None
+    experts_per_token: int = 2
+    expert_capacity: float | None = None
     window: int | None = None
     rope_base: float = 10_000.0
     rope_factor: float = 1.0
@@ -79,6 +92,7 @@ class Llama(nn.Module):
     norm_epsilon: float = 1e-5
     dropout_rate: float = 0.0
     attention_dropout_rate: float = 0.0
+    attention_implementation: Implementation | None = None
     scan: bool = False
     remat: bool = False
     dtype: str | None = None
@@ -92,6 +106,10 @@ class Llama(nn.Module):
             raise ValueError(f"The rotary embedding turns pairs of features: head_dim={self._width} must be even.")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window={self.window} must be at least 1, or None.")
+        if self.num_experts is not None and not 1 <= self.experts_per_token <= self.num_experts:
+            raise ValueError(f"experts_per_token={self.experts_per_token} is not from 1 to {self.num_experts}.")
+        if self.num_experts is not None and self.feedforward_bias:
+            raise ValueError("Experts have no bias: leave out feedforward_bias.")
         activation(self.activation)
         super().__post_init__()
 
@@ -107,6 +125,8 @@ class Llama(nn.Module):
         train: bool = False,
     ) -> Any:
         """Gives the logits (B, T, V) of the token after each one, and with a cache also the cache after these tokens.
+
+        With experts and without a cache it gives a `Routed` of the logits.
 
         Args:
           tokens: Ids, int (B, T).
@@ -126,14 +146,21 @@ class Llama(nn.Module):
         )
         x_BTD = nn.Dropout(self.dropout_rate, deterministic=not train, name="dropout")(embedding(tokens))
         x_BTD, entries = self._layers(scan=self.scan and cache is None)(
-            x_BTD, own=() if cache is None else cache.own, mask=mask, positions_BT=places, train=train
+            x_BTD,
+            own=() if cache is None else cache.own,
+            mask=mask,
+            positions_BT=places,
+            token_mask_BT=token_mask,
+            train=train,
         )
         x_BTD = nn.RMSNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="final_norm")(x_BTD)
         if self.tie_embeddings:
             logits = tied_logits(embedding, x_BTD)
         else:
             logits = Dense(self.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=INIT, name="head")(x_BTD)
-        return logits if cache is None else (logits, cache.after(entries, token_mask, tokens.shape[1]))
+        if cache is not None:
+            return logits, cache.after(entries, token_mask, tokens.shape[1])
+        return logits if self.num_experts is None else Routed(logits, entries)
 
     def empty_cache(self, batch_size: int, length: int) -> Cache:
         """A cache with room for `length` tokens a row."""
@@ -160,20 +187,33 @@ class Llama(nn.Module):
             rotary=rotary,
             use_bias=self.attention_bias,
             dropout_rate=self.attention_dropout_rate,
-            **options,
-        )
-        feedforward = partial(
-            FeedForward,
-            self.features,
-            self.hidden,
-            activation=self.activation,
-            gated=True,
-            use_bias=self.feedforward_bias,
+            implementation=self.attention_implementation,
             **options,
         )
         norm = partial(nn.RMSNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
-        layer = partial(TransformerLayer, attention, feedforward, norm, dropout_rate=self.dropout_rate)
+        layer = partial(
+            TransformerLayer,
+            attention,
+            self._feedforward(options),
+            norm,
+            routed=self.num_experts is not None,
+            dropout_rate=self.dropout_rate,
+        )
         return Layers(layer, self.num_layers, scan=scan, remat=self.remat, name="layers")
+
+    def _feedforward(self, options: dict[str, Any]) -> Callable[..., nn.Module]:
+        options = {"activation": self.activation, "gated": True, **options}
+        if self.num_experts is None:
+            return partial(FeedForward, self.features, self.hidden, use_bias=self.feedforward_bias, **options)
+        return partial(
+            MixtureOfExperts,
+            self.features,
+            self.hidden,
+            self.num_experts,
+            self.experts_per_token,
+            capacity_factor=self.expert_capacity,
+            **options,
+        )
 
     @property
     def _kv_heads(self) -> int:

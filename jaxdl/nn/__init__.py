@@ -8,7 +8,7 @@ from jaxdl.nn.convolution_1d import Conv1D
 from jaxdl.nn.feedforward import FeedForward
 from jaxdl.nn.linear import Dense, tied_logits
 from jaxdl.nn.masks import attention_mask, both, segment_attention_mask, token_attention_mask
-from jaxdl.nn.moe import MixtureOfExperts, Routing, load_balance_loss, router_z_loss
+from jaxdl.nn.moe import MixtureOfExperts, Routed, Routing, load_balance_loss, router_z_loss
 from jaxdl.nn.normalization import BatchNorm
 from jaxdl.nn.patches import PatchEmbedding
 from jaxdl.nn.pooling import avg_pool, global_average_pool, max_pool, pool_tokens
@@ -43,6 +43,7 @@ __all__ = [
     "RelativeAttention",
     "RelativeBias",
     "Rotary",
+    "Routed",
     "Routing",
     "SeparableConv",
     "SqueezeExcite",

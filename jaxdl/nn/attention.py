@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any, Literal
 
 import flax.struct
@@ -12,9 +13,11 @@ from jax.nn import initializers
 
 from jaxdl.nn.linear import Dense
 from jaxdl.nn.masks import attention_mask
+from jaxdl.nn.placement import axis_size
 from jaxdl.nn.positions import Rotary, rotate
+from jaxdl.nn.ring import ring_attention
 
-Implementation = Literal["plain", "blocked", "cudnn", "xla"]
+Implementation = Literal["plain", "blocked", "cudnn", "xla", "ring"]
 _BLOCK = 64
 
 
@@ -212,8 +215,10 @@ def attend(
       dropout_key: Random key of that.
       implementation: "plain" makes all scores at once; "blocked" goes over blocks of queries, each with the keys that
         it may see; "cudnn" is the fused kernel of NVIDIA GPUs, in 16 bits and without dropout, "xla" what
-        `jax.nn.dot_product_attention` does elsewhere. None takes cuDNN where it can, blocks where causal and long
-        enough, and plain otherwise.
+        `jax.nn.dot_product_attention` does elsewhere; "ring" is that of a mesh which splits the tokens over
+        `sequence`, without bias and dropout (see `jaxdl.nn.ring`), where the others gather all keys on every device,
+        and without such a mesh the same as None. None takes the ring where it can, then cuDNN, then blocks where
+        causal and long enough, and plain otherwise.
     """
     if causal and query.shape[1] != key.shape[1]:
         raise ValueError(
@@ -224,16 +229,23 @@ def attend(
         raise ValueError(f"{key.shape[2]} key and value heads do not divide {query.shape[2]} query heads.")
     mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    chosen = implementation or _choose(query, causal, window, dropout_rate, bias)
-    if chosen in ("cudnn", "xla"):
+    turns = axis_size("sequence")
+    if implementation is None or (implementation == "ring" and turns == 1):
+        exact = not dropout_rate and bias is None
+        splits = turns > 1 and query.shape[1] == key.shape[1] and query.shape[1] % turns == 0
+        implementation = "ring" if splits and exact else _choose(query, causal, window, dropout_rate, bias)
+    if implementation == "ring":
+        if dropout_rate or bias is not None:
+            raise ValueError("The ring attention has no bias and no dropout: choose another implementation.")
+        return ring_attention(query, key, value, mask=mask, causal=causal, window=window, scale=scale)
+    if implementation in ("cudnn", "xla"):
         if dropout_rate:
-            raise ValueError(f"The {chosen} attention has no dropout: use 'plain' or 'blocked'.")
+            raise ValueError(f"The {implementation} attention has no dropout: use 'plain' or 'blocked'.")
         sides = None if window is None else (window - 1, 0 if causal else window - 1)
-        return jax.nn.dot_product_attention(
-            query, key, value, bias, mask, scale=scale, is_causal=causal, local_window_size=sides, implementation=chosen
-        )
+        fused = partial(jax.nn.dot_product_attention, local_window_size=sides, implementation=implementation)
+        return fused(query, key, value, bias, mask, scale=scale, is_causal=causal)
     scores = _Scores(mask, bias, causal, window, scale, dropout_rate)
-    if chosen == "plain" or not causal:
+    if implementation == "plain" or not causal:
         return scores.attend(query, key, value, 0, dropout_key)
     block = max(_BLOCK, math.ceil(query.shape[1] / 16))
     parts = []

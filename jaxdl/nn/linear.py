@@ -9,6 +9,8 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.nn import initializers
 
+from jaxdl.nn.placement import axis_size
+
 Initializer = initializers.Initializer
 
 
@@ -40,11 +42,10 @@ class Dense(nn.Module):
         kernel_DF = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype)
         bias_F = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel_DF, bias_F = promote_dtype(x, kernel_DF, bias_F, dtype=self.dtype)
-        leading = x.shape[:-1]
-        y = x.reshape(math.prod(leading), x.shape[-1]) @ kernel_DF
+        y = flattened(x) @ kernel_DF
         if bias_F is not None:
-            y = y + bias_F[None]
-        return y.reshape(*leading, self.features)
+            y = y + bias_F[(None,) * (y.ndim - 1)]
+        return y.reshape(*x.shape[:-1], self.features)
 
 
 def tied_logits(embedding: nn.Embed, x: jax.Array) -> jax.Array:
@@ -52,4 +53,9 @@ def tied_logits(embedding: nn.Embed, x: jax.Array) -> jax.Array:
 
     Source: Press and Wolf 2017.
     """
-    return embedding.attend(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], embedding.num_embeddings)
+    return embedding.attend(flattened(x)).reshape(*x.shape[:-1], embedding.num_embeddings)
+
+
+def flattened(x: jax.Array) -> jax.Array:
+    """`(..., D)` as (N, D); as it is on a mesh with `sequence`, for an axis of tokens that is merged is not split."""
+    return x if axis_size("sequence") > 1 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

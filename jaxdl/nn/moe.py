@@ -15,9 +15,11 @@ from jax.nn import initializers
 
 from jaxdl.nn.activations import Activation, activation
 from jaxdl.nn.linear import Dense
+from jaxdl.nn.placement import constrain
 
 Implementation = Literal["blocks", "ragged", "dense"]
 _BLOCK = 64
+_ROWS, _EXPERT = ("data", "fsdp"), "expert"
 
 
 class Routing(flax.struct.PyTreeNode):
@@ -38,6 +40,18 @@ class Routing(flax.struct.PyTreeNode):
     squared_log_partition: jax.Array
     tokens: jax.Array
     dropped: jax.Array
+
+
+class Routed(flax.struct.PyTreeNode):
+    """What a model with experts gives.
+
+    Attributes:
+      outputs: What it would give without.
+      routing: Of each layer with experts.
+    """
+
+    outputs: Any
+    routing: tuple[Routing, ...]
 
 
 def load_balance_loss(routing: Routing, *, by_row: bool = False) -> jax.Array:
@@ -221,9 +235,14 @@ class Plan(flax.struct.PyTreeNode):
         if self.block_experts is not None:
             kernel_EDF = kernel_EDF[self.block_experts]
         blocks = len(kernel_EDF)
-        x = x_GRD.reshape(groups, blocks, rows // blocks, width).swapaxes(0, 1).reshape(blocks, -1, width)
-        y = (x @ kernel_EDF).reshape(blocks, groups, rows // blocks, outputs)
-        return y.swapaxes(0, 1).reshape(groups, rows, outputs)
+        x = self._to_experts(x_GRD.reshape(groups, blocks, rows // blocks, width).swapaxes(0, 1))
+        y = x.reshape(blocks, -1, width) @ kernel_EDF
+        y = self._to_experts(y.reshape(blocks, groups, rows // blocks, outputs))
+        return constrain(y.swapaxes(0, 1), (*_ROWS, _EXPERT)).reshape(groups, rows, outputs)
+
+    def _to_experts(self, x: jax.Array) -> jax.Array:
+        """Sends rows (E, G, C, ...) to the devices of their expert, from where they were split by group."""
+        return x if self.block_experts is not None else constrain(x, _EXPERT, _ROWS)
 
 
 def plan_capacity(experts_GNK: jax.Array, num_experts: int, capacity: int) -> Plan:

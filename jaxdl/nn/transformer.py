@@ -10,6 +10,8 @@ from flax import linen as nn
 
 from jaxdl.nn.attention import KeyValue
 from jaxdl.nn.masks import both, segment_attention_mask, token_attention_mask
+from jaxdl.nn.moe import Routing
+from jaxdl.nn.pipeline import pipelined, stages
 from jaxdl.nn.regularization import drop_examples
 
 
@@ -107,6 +109,8 @@ class TransformerLayer(nn.Module):
       feedforward: Makes the feed-forward layer, such as `partial(FeedForward, ...)`.
       norm: Makes a normalization, such as `partial(nn.LayerNorm, ...)`.
       cross_attention: Makes the attention to the context, or None.
+      routed: Whether `feedforward` makes a `MixtureOfExperts`. Its parameters are then those of `experts`, and a call
+        without a cache gives its `Routing`.
       order: Where the normalization is.
       dropout_rate: Probability that a feature of a branch is dropped in training.
       scale_init: Initial value of a learned factor on each branch (Touvron et al. 2021), or None for no such factor.
@@ -116,6 +120,7 @@ class TransformerLayer(nn.Module):
     feedforward: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     cross_attention: Callable[..., nn.Module] | None = None
+    routed: bool = False
     order: Literal["pre", "post"] = "pre"
     dropout_rate: float = 0.0
     scale_init: float | None = None
@@ -128,14 +133,18 @@ class TransformerLayer(nn.Module):
         mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         positions_BT: jax.Array | None = None,
+        token_mask_BT: jax.Array | None = None,
         context_BSD: jax.Array | None = None,
         context_mask: jax.Array | None = None,
         cache: LayerCache | None = None,
         drop_rate: jax.Array | float = 0.0,
         train: bool,
-    ) -> tuple[jax.Array, LayerCache | None]:
-        """Maps (B, T, D) to (B, T, D), and the cache to itself with these tokens; `drop_rate` is stochastic depth's."""
-        tokens = context = None
+    ) -> tuple[jax.Array, LayerCache | Routing | None]:
+        """Maps (B, T, D) to (B, T, D), and the cache to itself with these tokens; `drop_rate` is stochastic depth's.
+
+        `token_mask_BT`, 0 for padding, is for experts, which leave padding out.
+        """
+        tokens = context = routing = None
 
         def attention(x: jax.Array) -> jax.Array:
             nonlocal tokens
@@ -159,13 +168,17 @@ class TransformerLayer(nn.Module):
             return y
 
         def feedforward(x: jax.Array) -> jax.Array:
-            return self.feedforward(name="feedforward", parent=self)(x, train=train)
+            nonlocal routing
+            if not self.routed:
+                return self.feedforward(name="feedforward", parent=self)(x, train=train)
+            y, routing = self.feedforward(name="experts", parent=self)(x, token_mask=token_mask_BT, train=train)
+            return y
 
         x_BTD = self._add(x_BTD, attention, "attention", drop_rate, train)
         if self.cross_attention is not None:
             x_BTD = self._add(x_BTD, cross_attention, "cross_attention", drop_rate, train)
         x_BTD = self._add(x_BTD, feedforward, "feedforward", drop_rate, train)
-        return x_BTD, None if cache is None or tokens is None else LayerCache(tokens, context)
+        return x_BTD, routing if cache is None or tokens is None else LayerCache(tokens, context)
 
     def _add(
         self,
@@ -195,6 +208,9 @@ class Layers(nn.Module):
     the gradient in the same time (the stacking has a gradient too), and a step takes some 1.4 times as long.
     Convolutions run slowly in a loop on CPU, and layers with running statistics cannot be scanned.
 
+    On a mesh with an axis `stage` the layers are a pipeline (see `jaxdl.nn.pipeline`), except where they keep a cache.
+    Between steps their parameters are split over that axis like others; in a step each goes to the stage of its layer.
+
     Attributes:
       make: Makes a layer `(x, **shared, **own) -> (x, out)`; takes its `name` (and `parent`).
       count: Number of layers.
@@ -211,8 +227,9 @@ class Layers(nn.Module):
     def __call__(self, x: jax.Array, *, own: Sequence[dict[str, Any]] = (), **shared: Any) -> tuple[jax.Array, tuple]:
         """Runs the layers on `x`, the i-th with the keywords `own[i]`; gives the result and each layer's `out`."""
         own = own or ({},) * self.count
-        if self.scan and self.count > 1:
-            return self._scanned(x, own, shared)
+        staged = stages() > 1 and not self.is_initializing() and not any("cache" in entry for entry in own)
+        if (self.scan or staged) and self.count > 1:
+            return self._scanned(x, own, shared, staged)
 
         def call(layer: nn.Module, x: jax.Array, own: dict[str, Any]) -> tuple[jax.Array, Any]:
             return layer(x, **own, **shared)
@@ -224,7 +241,9 @@ class Layers(nn.Module):
             outs.append(out)
         return x, tuple(outs)
 
-    def _scanned(self, x: jax.Array, own: Sequence[dict[str, Any]], shared: dict[str, Any]) -> tuple[jax.Array, tuple]:
+    def _scanned(
+        self, x: jax.Array, own: Sequence[dict[str, Any]], shared: dict[str, Any], staged: bool
+    ) -> tuple[jax.Array, tuple]:
         layer = self.make(name=None, parent=None)
         names = [f"block_{index}" for index in range(self.count)]
         if self.is_initializing():
@@ -237,12 +256,20 @@ class Layers(nn.Module):
         params: list[Any] = [self.get_variable("params", name, {}) for name in names]
         rngs = jax.random.split(self.make_rng("dropout"), self.count) if self.has_rng("dropout") else None
 
-        def body(x: jax.Array, each: tuple[Any, Any, Any]) -> tuple[jax.Array, Any]:
+        arrays: dict[str, Any] = {name: value for name, value in shared.items() if isinstance(value, jax.Array)}
+        plain: dict[str, Any] = {name: value for name, value in shared.items() if name not in arrays}
+
+        def body(each: Any, x: jax.Array, shared: dict[str, Any], part: jax.Array | int) -> tuple[jax.Array, Any]:
             params, key, own = each
-            return layer.apply({"params": params}, x, **own, **shared, rngs={} if key is None else {"dropout": key})
+            keys = {} if key is None else {"dropout": jax.random.fold_in(key, part) if staged else key}
+            return layer.apply({"params": params}, x, **own, **shared, **plain, rngs=keys)
 
         run = jax.checkpoint(body, prevent_cse=False) if self.remat else body
-        x, outs = jax.lax.scan(run, x, (_stack(params), rngs, _stack(own)))
+        each = (_stack(params), rngs, _stack(own))
+        if staged:
+            x, outs = pipelined(run, each, x, arrays)
+        else:
+            x, outs = jax.lax.scan(lambda x, each: run(each, x, arrays, 0), x, each)
         return x, tuple(jax.tree.map(lambda leaf, i=index: leaf[i], outs) for index in range(self.count))
 
 

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxdl.errors import ConfigError
 from jaxdl.types import Batch
 
-AXES = ("data", "fsdp", "expert", "sequence", "tensor")
+AXES = ("data", "fsdp", "expert", "stage", "sequence", "tensor")
 """The axes of a mesh, outermost first: the innermost, whose devices talk most, are nearest to one another."""
 ROWS = ("data", "fsdp", "expert")
 """The axes that the rows of a batch are split over."""
@@ -22,8 +22,8 @@ def make_mesh(axes: Mapping[str, int], devices: Sequence[jax.Device] | None = No
     """A mesh of devices, on TPUs laid out as their links are.
 
     Rows of batches are split over `data`, `fsdp` and `expert`, their second dimension (the tokens of texts) over
-    `sequence`, and parameters over what the rules say. Several slices of TPUs, between which the network is slow, are
-    told apart by `data`, whose size must then be a multiple of their number.
+    `sequence`, the layers of stacks over `stage`, and parameters over what the rules say. Several slices of TPUs,
+    between which the network is slow, are told apart by `data`, whose size must then be a multiple of their number.
 
     Args:
       axes: The size of each axis of `AXES`, 1 where left out; one may be -1, what is left of the devices.
@@ -91,7 +91,7 @@ def row_shard(mesh: Mesh) -> tuple[int, int]:
     if flat != list(range(len(flat))) or len({len(part) for part in parts}) > 1:
         raise ConfigError(
             f"The mesh {dict(mesh.shape)} gives processes rows that overlap or do not follow one another: let the "
-            "product of `sequence` and `tensor` divide the number of devices of a process, or be a multiple of it."
+            "product of `stage`, `sequence` and `tensor` divide the number of devices of a process or be its multiple."
         )
     return parts.index(tuple(sorted(owners[jax.process_index()]))), len(parts)
 

@@ -1,6 +1,8 @@
 """Learner -> Learner: the same functions, compiled for a mesh."""
 
+import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,8 +12,9 @@ from jax.sharding import PartitionSpec as P
 from jaxdl import trees
 from jaxdl.errors import ConfigError
 from jaxdl.learners import Learner, TrainState
+from jaxdl.nn.placement import dividing, placed_activations
 from jaxdl.parallel.mesh import AXES, batch_sharding, replicated
-from jaxdl.parallel.rules import FULLY_SHARDED, REPLICATE, TRANSFORMER
+from jaxdl.parallel.rules import ACTIVATIONS, FULLY_SHARDED, REPLICATE, TRANSFORMER
 from jaxdl.trees import Rules
 from jaxdl.types import Batch, Key, PyTree
 
@@ -25,10 +28,11 @@ def abstract_state(learner: Learner, key: Key, batch: PyTree, mesh: Mesh, rules:
       batch: Arrays or their shapes.
       mesh: From `make_mesh`.
       rules: `((regex over parameter names, value), ...)`, every parameter covered. A value is None for the whole
-        parameter on every device; the name of an axis, to split the largest dimension that it divides; or one
-        axis name or None for each dimension. What does not divide stays whole. The optimizer's state and averages
-        follow the parameter that they belong to. Rules that match nothing are errors, but in the default, which is
-        `TRANSFORMER` on a mesh with `tensor` or `expert`, and full sharding over `fsdp` on one with that.
+        parameter on every device; the name of an axis, to split the largest dimension that it divides; or for each
+        dimension the name of an axis, several names, or None. What does not divide stays whole. The optimizer's state
+        and averages follow the parameter that they belong to. Rules that match nothing are errors, but in the default,
+        which is `TRANSFORMER` on a mesh with `tensor`, `expert` or `stage`, and full sharding over `fsdp` on one with
+        that.
 
     Raises:
       ConfigError: a rule names an unknown axis, has more entries than a parameter has dimensions, or matches nothing.
@@ -47,22 +51,41 @@ def abstract_state(learner: Learner, key: Key, batch: PyTree, mesh: Mesh, rules:
     return trees.map_named(one, state)
 
 
-def shard(learner: Learner, state: TrainState, mesh: Mesh) -> Learner:
+def shard(learner: Learner, state: TrainState, mesh: Mesh, activations: Rules | None = None) -> Learner:
     """Compiles a learner for a mesh. `step` donates its state: the one passed in may not be used again.
 
     Args:
       learner: Not compiled yet.
       state: From `abstract_state`.
       mesh: From `make_mesh`.
+      activations: `((regex over names of modules, dimensions), ...)`: how to split what modules give; see
+        `jaxdl.nn.placement.placed_activations`. By default `ACTIVATIONS` on a mesh with `tensor`, `sequence`, `expert`
+        or `stage`, and what the compiler makes of the parameters and batches elsewhere.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     everywhere = replicated(mesh)
+    if activations is None:
+        activations = ACTIVATIONS if _split_inside(mesh) else ()
+
+    def on_mesh(fn: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def run(*args: Any) -> Any:
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh), placed_activations(activations):
+                return fn(*args)
+
+        return run
+
     return Learner(
-        init=jax.jit(learner.init, out_shardings=shardings),
-        step=jax.jit(learner.step, donate_argnums=0, out_shardings=(shardings, everywhere)),
-        evaluate=jax.jit(learner.evaluate, out_shardings=everywhere),
-        predict=jax.jit(learner.predict, out_shardings=batch_sharding(mesh)),
+        init=jax.jit(on_mesh(learner.init), out_shardings=shardings),
+        step=jax.jit(on_mesh(learner.step), donate_argnums=0, out_shardings=(shardings, everywhere)),
+        evaluate=jax.jit(on_mesh(learner.evaluate), out_shardings=everywhere),
+        predict=jax.jit(on_mesh(learner.predict), out_shardings=batch_sharding(mesh)),
     )
+
+
+def _split_inside(mesh: Mesh) -> bool:
+    """Whether a mesh splits more than rows and parameters."""
+    return any(mesh.shape[axis] > 1 for axis in ("tensor", "sequence", "expert", "stage"))
 
 
 def pmapped(learner: Learner, mesh: Mesh) -> Learner:
@@ -90,7 +113,7 @@ def pmapped(learner: Learner, mesh: Mesh) -> Learner:
 
 def _default(mesh: Mesh, params: PyTree) -> Rules:
     """The rules for a mesh, without those that these parameters do not need."""
-    if mesh.shape["tensor"] == mesh.shape["expert"] == 1:
+    if mesh.shape["tensor"] == mesh.shape["expert"] == mesh.shape["stage"] == 1:
         return FULLY_SHARDED if mesh.shape["fsdp"] > 1 else REPLICATE
     first = {next(rule for rule in TRANSFORMER if re.fullmatch(rule[0], name)) for name in trees.names(params)}
     return tuple(rule for rule in TRANSFORMER if rule in first)
@@ -110,10 +133,10 @@ def _partition(value: Any, shape: tuple[int, ...], mesh: Mesh) -> P:
         return P(*(value if i == largest else None for i in range(len(shape))))
     if len(value) > len(shape):
         raise ConfigError(f"The sharding {tuple(value)} has more entries than the shape {shape} has dimensions.")
-    for axis in value:
-        if axis is not None:
+    for axes in value:
+        for axis in (axes,) if isinstance(axes, str) else axes or ():
             _check_axis(axis)
-    return P(*(axis if axis and size % mesh.shape[axis] == 0 else None for axis, size in zip(value, shape)))
+    return P(*(dividing(axes, size, lambda axis: mesh.shape[axis]) for axes, size in zip(value, shape)))
 
 
 def _check_axis(axis: str) -> None:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jaxdl.errors import ConfigError, DataError
 from jaxdl.losses import cross_entropy
 from jaxdl.metrics.language import Perplexity
 from jaxdl.metrics.mean import Mean
+from jaxdl.nn import Routed, Routing, load_balance_loss, router_z_loss
 from jaxdl.types import Batch, Metric
 
 
@@ -26,11 +28,16 @@ class LanguageModeling:
       packed: Whether rows hold several documents, which then do not see each other: the model is given `segments` and
         `positions`.
       label_smoothing: Share of the target that is spread over the vocabulary.
+      balance_factor: What the loss of an uneven choice of experts counts, of models that have them (Fedus et al. 2021,
+        equation 4, of each row and layer; they take 0.01).
+      router_z_factor: What the loss of large router logits counts (Zoph et al. 2022, equation 5; they take 0.001).
     """
 
     vocabulary_size: int
     packed: bool = False
     label_smoothing: float = 0.0
+    balance_factor: float = 0.01
+    router_z_factor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.vocabulary_size < 2:
@@ -43,8 +50,17 @@ class LanguageModeling:
         names = ("tokens", "segments", "positions") if self.packed else ("tokens",)
         return {name: jnp.asarray(batch[name]) for name in names}
 
-    def score(self, outputs: jax.Array, batch: Batch) -> tuple[Mean, dict[str, Metric]]:
-        """The loss of logits (B, T, V) per token in nats, and "accuracy"."""
+    def score(self, outputs: jax.Array | Routed, batch: Batch) -> tuple[Mean, dict[str, Metric]]:
+        """The loss of logits (B, T, V) per token in nats, and "accuracy".
+
+        Of a model with experts the losses of its routers, means over layers, are added to the loss, and there are
+        "balance", which is the number of experts of a token where they are chosen evenly, and "dropped", the share of
+        choices that found their expert full.
+        """
+        if isinstance(outputs, Routed):
+            loss, metrics = self.score(outputs.outputs, batch)
+            penalty, routing = self._routing(outputs.routing, self._weight(batch).sum(axis=1))
+            return loss.replace(total=loss.total + penalty), metrics | routing
         if outputs.shape[-1] < self.vocabulary_size:
             raise ConfigError(
                 f"The model gives {outputs.shape[-1]} numbers for a token, but the vocabulary has "
@@ -54,12 +70,12 @@ class LanguageModeling:
         loss = Mean.of(cross_entropy(outputs, targets, label_smoothing=self.label_smoothing), weight)
         return loss, {"accuracy": Mean.of(jnp.argmax(outputs, axis=-1) == targets, weight)}
 
-    def measure(self, outputs: jax.Array, batch: Batch) -> dict[str, Metric]:
+    def measure(self, outputs: jax.Array | Routed, batch: Batch) -> dict[str, Metric]:
         """Per token "accuracy", "nll" and "perplexity" and, where the batch says `target_bytes`, "bits_per_byte".
 
         Bits per byte of UTF-8 compare models of different tokenizers.
         """
-        plain = dataclasses.replace(self, label_smoothing=0.0)
+        plain = dataclasses.replace(self, label_smoothing=0.0, balance_factor=0.0, router_z_factor=0.0)
         nll, metrics = plain.score(outputs, batch)
         metrics |= {"nll": nll, "perplexity": Perplexity(nll=nll)}
         if "target_bytes" in batch:
@@ -67,9 +83,10 @@ class LanguageModeling:
             metrics["bits_per_byte"] = Mean(total=nll.total / math.log(2), weight=size)
         return metrics
 
-    def decode(self, outputs: jax.Array) -> dict[str, jax.Array]:
+    def decode(self, outputs: jax.Array | Routed) -> dict[str, jax.Array]:
         """`token` (B, T) int32, the likeliest next one after each."""
-        return {"token": jnp.argmax(outputs, axis=-1).astype(jnp.int32)}
+        logits = outputs.outputs if isinstance(outputs, Routed) else outputs
+        return {"token": jnp.argmax(logits, axis=-1).astype(jnp.int32)}
 
     def check(self, batch: Mapping[str, np.ndarray]) -> list[tuple[int, str]]:
         """`(row, reason)` of every row with a token outside the vocabulary.
@@ -87,6 +104,17 @@ class LanguageModeling:
                 bad = int(low[row] if low[row] < 0 else high[row])
                 found.setdefault(int(row), f"the token {bad} is outside the vocabulary [0, {self.vocabulary_size})")
         return sorted(found.items())
+
+    def _routing(self, routing: Sequence[Routing], weight_B: jax.Array) -> tuple[jax.Array, dict[str, Metric]]:
+        """What the routers add to the sum of the losses, each row as often as it has tokens, and how they chose."""
+        layers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *routing)
+        balance_LB, z_LB = (jax.vmap(partial(fn, by_row=True))(layers) for fn in (load_balance_loss, router_z_loss))
+        balance_B = balance_LB.mean(axis=0)
+        penalty_B = self.balance_factor * balance_B + self.router_z_factor * z_LB.mean(axis=0)
+        chosen_B, dropped_B = layers.assigned.sum(axis=(0, 2)), layers.dropped.sum(axis=0)
+        real_B = jnp.where(weight_B > 0, 1.0, 0.0)
+        dropped = Mean(total=jnp.sum(dropped_B * real_B), weight=jnp.sum(chosen_B * real_B))
+        return jnp.sum(penalty_B * weight_B), {"balance": Mean.of(balance_B, weight_B), "dropped": dropped}
 
     def _weight(self, batch: Batch) -> jax.Array:
         mask_BT = jnp.asarray(batch["token_mask"], jnp.float32)

@@ -74,11 +74,12 @@ def ways(devices: int) -> dict[str, dict[str, Any]]:
         return found
     meshes = {"data": {"data": devices}, "fsdp": {"fsdp": devices}}
     if devices % 2 == 0:
-        for axis in ("tensor", "sequence", "expert"):
+        for axis in ("tensor", "sequence", "expert", "stage"):
             meshes[axis] = {axis: 2, "data": devices // 2}
         meshes["data and fsdp"] = {"data": 2, "fsdp": devices // 2}
     if devices % 8 == 0:
         meshes["fsdp, tensor and sequence"] = {"tensor": 2, "sequence": 2, "fsdp": devices // 4}
+        meshes["stage, fsdp and tensor"] = {"stage": 2, "tensor": 2, "fsdp": devices // 4}
     return {name: {"mesh": mesh} for name, mesh in meshes.items()} | found
 
 
@@ -133,16 +134,17 @@ def _incomparable(experiment: Experiment, changes: Mapping[str, Any]) -> str | N
     """Why a way must differ, or None."""
     if experiment.learner is not None:
         return None if "mesh" in changes else "the config has a whole `learner`, which must do this itself"
-    if "microbatches" not in changes:
+    staged = "mesh" in changes and "stage" in changes["mesh"]
+    if "microbatches" not in changes and not staged:
         return None
-    if experiment.train.batch_size % changes["microbatches"]:
+    if not staged and experiment.train.batch_size % changes["microbatches"]:
         return f"a batch of {experiment.train.batch_size} does not split in {changes['microbatches']}"
     batch = experiment.train[0]
     inputs = dict(jax.eval_shape(experiment.task.inputs, batch))
     key = jax.random.key(0)
     variables = jax.eval_shape(lambda x: experiment.model.init(key, **x, train=False), inputs)
     state = [name for name in variables if name != "params"]
-    if state:
+    if state and not staged:
         return f"running statistics ({', '.join(state)}) are of a microbatch"
     try:
         jax.eval_shape(lambda v, x: experiment.model.apply(v, **x, train=True, mutable=state), variables, inputs)

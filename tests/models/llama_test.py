@@ -1,10 +1,13 @@
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import config
+from jaxdl import config, trees
 from jaxdl.models.llama import Llama
+from jaxdl.nn import load_balance_loss
+from jaxdl.tasks import LanguageModeling
 from tests.models.contract import check_contract
 from tests.models.decoding import check_cache, check_packing, check_scan, variables_of
 
@@ -91,3 +94,108 @@ def test_a_config_makes_it():
 def test_bad_choices_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_with_experts_it_is_mixtral():
+    """Logits, the loss of an uneven choice, and the gradient of a router, against transformers."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    sizes = transformers.MixtralConfig(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        rms_norm_eps=1e-5,
+        rope_theta=10_000.0,
+        sliding_window=None,
+        router_aux_loss_coef=0.5,
+    )
+    torch.manual_seed(0)
+    theirs = transformers.MixtralForCausalLM(sizes).eval()
+    ours = Llama(**SIZES, num_experts=4)
+    variables = variables_of(ours, TOKENS)
+    params = {"params": from_mixtral(variables["params"], theirs.state_dict())}
+    ids = torch.tensor(np.asarray(TOKENS)).long()
+    out = theirs(ids, labels=ids, output_router_logits=True)
+    out.loss.backward()
+
+    task = LanguageModeling(vocabulary_size=30, balance_factor=0.0)
+    batch = {"targets": jnp.roll(TOKENS, -1, axis=1), "token_mask": jnp.ones((3, 8)).at[:, -1].set(0)}
+
+    def loss(params):
+        routed = ours.apply(params, TOKENS)
+        layers = jax.tree.map(lambda *sums: sum(sums), *routed.routing)  # Theirs is the loss of all layers as one.
+        plain, _ = task.score(routed, batch | {"mask": jnp.ones(3)})
+        return plain.compute() + 0.5 * load_balance_loss(layers), routed
+
+    (value, routed), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    np.testing.assert_allclose(routed.outputs, out.logits.detach(), atol=2e-5)
+    np.testing.assert_allclose(value, out.loss.detach(), rtol=1e-5)
+    for index, layer in enumerate(theirs.model.layers):
+        found = gradient["params"]["layers"][f"block_{index}"]["experts"]["router"]["kernel"]
+        np.testing.assert_allclose(found, layer.mlp.gate.weight.grad.T, atol=1e-5)
+
+
+def test_experts_are_cached_like_other_layers():
+    model = Llama(**SIZES, num_experts=4)
+    variables = variables_of(model, TOKENS)
+
+    def step(tokens, token_mask, cache):
+        return model.apply(variables, tokens, token_mask=token_mask, cache=cache, train=False)
+
+    def whole(tokens):
+        return model.apply(variables, tokens, train=False).outputs
+
+    check_cache(whole, step, model.empty_cache(3, 11), 30)
+
+
+def test_scanned_experts_route_alike():
+    model = Llama(**SIZES, num_experts=4, expert_capacity=1.0)
+    variables = variables_of(model, TOKENS)
+    one, other = (m.apply(variables, TOKENS) for m in (model, model.clone(scan=True, remat=True)))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), one, other)
+    assert sum(layer.dropped.sum() for layer in one.routing) > 0
+
+
+@pytest.mark.parametrize("options", [{"experts_per_token": 9}, {"feedforward_bias": True}])
+def test_bad_experts_are_told(options):
+    with pytest.raises(ValueError, match=r"experts_per_token=9 is not from 1 to 4|Experts have no bias"):
+        Llama(**SIZES, num_experts=4, **options)
+
+
+def from_mixtral(params, theirs):
+    """Our parameters with their values."""
+
+    def value(name):
+        name = name.replace("layers/block_", "model.layers.").replace("/", ".")
+        for ours, their in {
+            "token_embedding.embedding": "model.embed_tokens.weight",
+            "final_norm.scale": "model.norm.weight",
+            "head.kernel": "lm_head.weight",
+            "attention.query.kernel": "self_attn.q_proj.weight",
+            "attention.key.kernel": "self_attn.k_proj.weight",
+            "attention.value.kernel": "self_attn.v_proj.weight",
+            "attention.out.kernel": "self_attn.o_proj.weight",
+            "attention_norm.scale": "input_layernorm.weight",
+            "feedforward_norm.scale": "post_attention_layernorm.weight",
+            "experts.router.kernel": "mlp.gate.weight",
+            "experts.gate.kernel": "mlp.experts.gate_up_proj",
+            "experts.up.kernel": "mlp.experts.gate_up_proj",
+            "experts.down.kernel": "mlp.experts.down_proj",
+        }.items():
+            if name.endswith(ours):
+                found = theirs[name.removesuffix(ours) + their].numpy()
+                half = found.shape[1] // 2 if found.ndim == 3 else None
+                if ours == "experts.gate.kernel":
+                    found = found[:, :half]
+                elif ours == "experts.up.kernel":
+                    found = found[:, half:]
+                turn = ours.endswith("kernel")
+                return jnp.asarray(np.swapaxes(found, -1, -2) if turn else found)
+        raise AssertionError(name)
+
+    return trees.map_named(lambda name, _: value(name), params)

@@ -18,10 +18,10 @@ from jaxdl.parallel import AXES, ROWS, abstract_state, batch_sharding, make_mesh
     ("axes", "shape"),
     [
         ({}, None),
-        ({"data": -1}, (8, 1, 1, 1, 1)),
-        ({"data": 2, "fsdp": -1}, (2, 4, 1, 1, 1)),
-        ({"fsdp": 8}, (1, 8, 1, 1, 1)),
-        ({"tensor": 2, "sequence": 2, "expert": -1}, (1, 1, 2, 2, 2)),
+        ({"data": -1}, (8, 1, 1, 1, 1, 1)),
+        ({"data": 2, "fsdp": -1}, (2, 4, 1, 1, 1, 1)),
+        ({"fsdp": 8}, (1, 8, 1, 1, 1, 1)),
+        ({"tensor": 2, "sequence": 2, "expert": -1}, (1, 1, 2, 1, 2, 2)),
         ({"data": 3}, None),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from jaxdl.errors import ConfigError, DataError
 from jaxdl.metrics import add
+from jaxdl.nn import Routed, Routing, load_balance_loss, router_z_loss
 from jaxdl.tasks import LanguageModeling
 
 TASK = LanguageModeling(vocabulary_size=7)
@@ -86,3 +87,49 @@ def test_tokens_outside_the_vocabulary_are_named():
 def test_settings_out_of_range(options):
     with pytest.raises(ValueError, match="must be"):
         LanguageModeling(**{"vocabulary_size": 7, **options})
+
+
+def routed(rows=4, length=5):
+    probability = jax.nn.softmax(jax.random.normal(jax.random.key(1), (2, rows, 3)))
+    layers = [
+        Routing(
+            assigned=jnp.round(5 * one),
+            probability=length * one,
+            squared_log_partition=jnp.arange(1.0, rows + 1),
+            tokens=jnp.full(rows, float(length)),
+            dropped=jnp.array([1.0] * rows),
+        )
+        for one in probability
+    ]
+    return Routed(logits(rows, length), tuple(layers))
+
+
+def test_routers_add_their_losses_and_parts_still_add_up():
+    data, outputs = batch(), routed()
+    task = LanguageModeling(vocabulary_size=7, balance_factor=0.5, router_z_factor=0.25)
+    plain, _ = TASK.score(outputs.outputs, data)
+    whole, metrics = task.score(outputs, data)
+    weight = np.asarray((data["token_mask"] * data["mask"][:, None]).sum(axis=1))
+    balance, z = (
+        np.mean([loss(layer, by_row=True) for layer in outputs.routing], axis=0)
+        for loss in (load_balance_loss, router_z_loss)
+    )
+    added = np.average(0.5 * balance + 0.25 * z, weights=weight)
+    np.testing.assert_allclose(whole.compute(), plain.compute() + added, rtol=1e-5)
+    np.testing.assert_allclose(metrics["balance"].compute(), np.average(balance, weights=weight), rtol=1e-5)
+    real = weight > 0
+    chosen = sum(float(layer.assigned[real].sum()) for layer in outputs.routing)
+    np.testing.assert_allclose(metrics["dropped"].compute(), 2 * real.sum() / chosen, rtol=1e-5)
+    halves = [
+        task.score(jax.tree.map(lambda x, rows=rows: x[rows], outputs), {k: x[rows] for k, x in data.items()})[0]
+        for rows in (slice(0, 1), slice(1, 4))
+    ]
+    np.testing.assert_allclose(add(*halves).compute(), whole.compute(), rtol=1e-5)
+
+
+def test_measures_and_predictions_are_those_of_the_outputs_alone():
+    data, outputs = batch(), routed()
+    found, plain = TASK.measure(outputs, data), TASK.measure(outputs.outputs, data)
+    for name, metric in plain.items():
+        np.testing.assert_allclose(found[name].compute(), metric.compute(), rtol=1e-6)
+    np.testing.assert_array_equal(TASK.decode(outputs)["token"], TASK.decode(outputs.outputs)["token"])

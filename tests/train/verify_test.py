@@ -10,7 +10,10 @@ from jaxdl.cli import main
 from jaxdl.models import MLP
 from jaxdl.train.verify import Comparison, verify_parallel, ways
 
-NAMES = ["data", "fsdp", "tensor", "sequence", "expert", "data and fsdp", "fsdp, tensor and sequence"]
+NAMES = [
+    *("data", "fsdp", "tensor", "sequence", "expert", "stage", "data and fsdp", "fsdp, tensor and sequence"),
+    "stage, fsdp and tensor",
+]
 
 
 @pytest.mark.slow
@@ -64,6 +67,7 @@ def test_what_is_not_finite_is_never_within():
         "tensor",
         "sequence",
         "expert",
+        "stage",
         "data and fsdp",
         "accumulation",
         "rematerialisation",
