@@ -17,7 +17,7 @@ from jaxdl.optim import adam, linear, optimizer
 from jaxdl.tasks import MaskedLanguageModeling
 from jaxdl.train import Evaluation, Experiment, Saving
 
-EPOCHS = 24
+EPOCHS = 8
 
 
 def get_config(arg):

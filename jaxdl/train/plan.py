@@ -6,15 +6,17 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxdl import trees
+from jaxdl.data import Pipeline
 from jaxdl.inspection.collectives import Collective, collectives
 from jaxdl.inspection.flops import flops
 from jaxdl.optim import groups
-from jaxdl.parallel import batch_sharding
+from jaxdl.parallel import abstract_state, batch_sharding, check_batch_size, make_mesh, shard
 from jaxdl.train.chips import Chip
 from jaxdl.train.experiment import Experiment, assemble
-from jaxdl.train.program import prepare
+from jaxdl.types import Batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,32 +79,41 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
       ConfigError: the parts of the experiment do not fit together, or do not fit the devices.
     """
-    once = dataclasses.replace(experiment, resident=False, steps_per_dispatch=1, mapping="jit")
-    program = prepare(once)
-    mesh = program.feed.mesh
-    batch = {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh, x.shape))
-        for name, x in program.sample.items()
-    }
-    step: Any = program.learner.step
-    compiled = step.lower(program.state, batch).compile()
-    params = _bytes(program.state.params)
-    frozen = dataclasses.replace(once, remat="none")
-    trains = _bytes(groups.partition(program.state.params, experiment.frozen)[0])
+    experiment = dataclasses.replace(experiment, mapping="jit")
+    mesh = make_mesh(experiment.mesh)
+    batch = _batch(experiment.train, mesh)
+    learner = assemble(experiment)
+    state = abstract_state(learner, jax.random.key(experiment.seed), batch, mesh, experiment.rules)
+    step: Any = shard(learner, state, mesh, experiment.activations).step
+    compiled = step.lower(state, batch).compile()
+    params = _bytes(state.params)
+    once = dataclasses.replace(experiment, remat="none")
+    trains = _bytes(groups.partition(state.params, experiment.frozen)[0])
     planned = compiled.memory_analysis()
     return Plan(
         mesh=dict(mesh.shape),
         dtype=np.dtype(experiment.precision.compute).name,
-        count=trees.count(program.state.params),
+        count=trees.count(state.params),
         parameters=params,
-        optimizer=_bytes(program.state) - params,
+        optimizer=_bytes(state) - params,
         gradients=trains,
         batch=_bytes(batch),
         temporary=max(0, int(planned.temp_size_in_bytes) - trains),
-        flops=flops(assemble(frozen).step, program.state, program.sample),
+        flops=flops(assemble(once).step, state, batch),
         collectives=collectives(compiled.as_text()),
-        state=program.state,
+        state=state,
     )
+
+
+def _batch(pipeline: Pipeline, mesh: Mesh) -> Batch:
+    """The shapes of a batch with their shardings, by those of one row: batches for many devices are large."""
+    check_batch_size(mesh, pipeline.batch_size, what="train")
+    row = dataclasses.replace(pipeline, batch_size=1)[0]
+    shapes = {name: (pipeline.batch_size, *x.shape[1:]) for name, x in row.items()}
+    return {
+        name: jax.ShapeDtypeStruct(shapes[name], x.dtype, sharding=batch_sharding(mesh, shapes[name]))
+        for name, x in row.items()
+    }
 
 
 def _bytes(tree: Any) -> int:

@@ -8,6 +8,7 @@ from jaxdl.data.sources.folds import Fold
 from jaxdl.data.sources.idx_files import idx, read_idx
 from jaxdl.data.sources.image_folder import ImageFolder
 from jaxdl.data.sources.memory import in_memory
+from jaxdl.data.sources.synthetic import Synthetic
 from jaxdl.data.sources.tfds import tfds_source
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "CaptionedFiles",
     "Fold",
     "ImageFolder",
+    "Synthetic",
     "array_record",
     "class_captions",
     "class_prompts",
