@@ -15,8 +15,7 @@ import sys
 COUNTS = (8, 64, 256, 4096)
 # Rows of a batch for each device, and the mesh, as a function of the number of devices.
 RECIPES = {
-    "gpt2-fsdp": ("configs/language/gpt2.py:small", 8, lambda n: f"{{data: {max(1, n // 64)}, fsdp: {min(n, 64)}}}"),
-    "gpt2-data": ("configs/language/gpt2.py:small", 8, lambda n: f"{{data: {n}, fsdp: 1}}"),
+    "gpt2": ("configs/language/gpt2.py:small", 8, lambda n: f"{{data: {n // min(n, 64)}, fsdp: {min(n, 64)}}}"),
     "resnet50": ("configs/vision/imagenet_resnet50.py:synthetic", 64, lambda n: f"{{data: {n}, fsdp: 1}}"),
 }
 

@@ -10,6 +10,8 @@ from importlib import metadata
 from typing import NamedTuple
 
 from jaxdl.cli.environment import cache_folder
+from jaxdl.cli.processes import find
+from jaxdl.errors import ConfigError
 
 _PACKAGES = (
     "jax",
@@ -33,6 +35,9 @@ _LAUNCHERS = {
     "JAX_COORDINATOR_ADDRESS": "explicit JAX_COORDINATOR_ADDRESS",
     "KUBERNETES_SERVICE_HOST": "Kubernetes",
 }
+# The variables with which a launcher tells a process its place.
+_TELLING = {"SLURM_PROCID", "OMPI_MCA_orte_hnp_uri"}
+_TOOLS = {"sbatch": "slurm", "gcloud": "tpu", "kubectl": "kubernetes"}
 
 
 class Finding(NamedTuple):
@@ -66,8 +71,28 @@ def examine() -> Iterator[Finding]:
     yield from _versions()
     yield from _devices()
     yield from _caches()
-    launchers = [name for variable, name in _LAUNCHERS.items() if variable in os.environ]
-    yield Finding("distributed environment", ", ".join(launchers) or "none found: one process")
+    yield from _processes()
+
+
+def _processes() -> Iterator[Finding]:
+    found = [name for variable, name in _LAUNCHERS.items() if variable in os.environ]
+    advice = []
+    if os.environ.keys() & _TELLING:
+        try:  # What these say is in the environment; others would have to be asked over the network.
+            place = find(0)
+        except ConfigError as error:
+            place = None
+            advice.append(str(error))
+        if place is not None:
+            found[-1] += f": process {place.process} of {place.processes}, coordinator {place.coordinator}"
+    elif "SLURM_JOB_ID" in os.environ:
+        advice.append("this is no step of the job: start the training with srun, or use jaxdl launch slurm")
+    proxies = sorted(name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "grpc_proxy"))
+    if found and proxies:
+        advice.append(f"unset {', '.join(proxies)} if processes cannot reach one another")
+    yield Finding("distributed environment", ", ".join(found) or "none found: one process", "; ".join(advice))
+    tools = [f"{tool} ({name})" for tool, name in _TOOLS.items() if shutil.which(tool)]
+    yield Finding("launchers", ", ".join(tools) or "none found")
 
 
 def _versions() -> Iterator[Finding]:

@@ -13,13 +13,13 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
-def use_cpu_devices(count: int | None) -> None:
-    """Makes JAX see `count` CPU devices; call it before JAX is imported."""
+def use_cpu_devices(count: int | None, *, compiling_alone: bool = False) -> None:
+    """Makes JAX see `count` CPU devices, to run programs on or to compile for; call it before JAX is imported."""
     if count is not None:
         os.environ["JAX_PLATFORMS"] = "cpu"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-        # With fewer threads than this, collectives of virtual devices can deadlock.
-        os.environ.setdefault("NPROC", str(max(32, 4 * count)))
+        if not compiling_alone:  # With fewer threads than this, collectives of virtual devices can deadlock.
+            os.environ.setdefault("NPROC", str(max(32, 4 * count)))
 
 
 def cache_folder() -> Path:

@@ -8,9 +8,11 @@ from typing import Any
 
 from jaxdl.cli.environment import use_cpu_devices
 from jaxdl.cli.flags import add_config, positive
+from jaxdl.cli.processes import join_nobody
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
+DEVICES_OF_A_PROCESS = 2048
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +26,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Says what a step would need on devices that are not here."""
-    use_cpu_devices(options.devices)
+    use_cpu_devices(options.devices, compiling_alone=True)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA warns of reshardings, which the table shows.
+    if options.devices > DEVICES_OF_A_PROCESS:
+        join_nobody()
     from jaxdl.cli.train import resolve
     from jaxdl.train import Experiment
 

@@ -15,6 +15,9 @@ _CALLS = re.compile(r"\b(?:to_apply|calls|true_computation|false_computation)=%?
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _GROUPS = re.compile(r"replica_groups=\{\{([0-9,]+)\}")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]")
+_MESH = re.compile(r"replica_groups=mesh\[(?P<axes>[^\]]*)\].*?\{(?P<among>'[^}]*)\}")
+_AXIS = re.compile(r"'(?P<name>\w+)'=(?P<size>\d+)")
+_AMONG = re.compile(r"'(?P<name>\w+)'(?::\(\d+\)(?P<part>\d+))?")
 _COMPUTATION = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{$")
 _PARTITIONS = re.compile(r"num_partitions=(\d+)")
 _BITS = re.compile(r"\d+")
@@ -116,6 +119,9 @@ def _devices(line: str, partitions: int) -> int:
         return len(groups[1].split(","))
     if iota := _IOTA.search(line):
         return int(iota[2])
+    if mesh := _MESH.search(line):
+        sizes = {axis["name"]: int(axis["size"]) for axis in _AXIS.finditer(mesh["axes"])}
+        return math.prod(int(axis["part"] or sizes[axis["name"]]) for axis in _AMONG.finditer(mesh["among"]))
     return partitions
 
 

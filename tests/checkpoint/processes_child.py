@@ -1,4 +1,4 @@
-"""One of two processes that save and restore a state together: rank, port and directory on the command line."""
+"""One of several processes that save and restore a state together: rank, how many, port and directory as words."""
 
 import sys
 
@@ -42,9 +42,9 @@ def check(restored, step):
 
 
 def main():
-    rank, port, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    rank, count, port, directory = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     address = f"127.0.0.1:{port}"
-    jax.distributed.initialize(address, 2, rank, coordinator_bind_address=address if rank == 0 else None)
+    jax.distributed.initialize(address, count, rank, coordinator_bind_address=address if rank == 0 else None)
     grow = jax.jit(lambda x: x + 1, donate_argnums=0)
     with Checkpoints(directory, keep=1, best=BestOf(metric="score")) as checkpoints:
         for step in (1, 2, 3):

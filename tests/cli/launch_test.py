@@ -15,13 +15,13 @@ CONFIG = "configs/vision/digits_mlp.py"
 TRAIN = ["train", "--config", CONFIG, "--config.log_every=10", "--config.tensorboard=false"]
 
 
-def start(words, root):
+def start(words, root, **more):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     for name in ("XLA_FLAGS", "PYTEST_CURRENT_TEST"):
         environment.pop(name, None)
     command = [sys.executable, "-m", "jaxdl", *words]
     return subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
     )
 
 
@@ -60,9 +60,9 @@ def test_a_signal_stops_all_at_one_step_and_the_same_command_goes_on(tmp_path, r
     workdir = tmp_path / "run"
     flags = ["--config.steps=100000", "--config.steps_per_dispatch=1", "--config.saving.every=100000"]
     words = ["launch", "local", "--processes", "2", *TRAIN, "--workdir", str(workdir), *flags]
-    process = start(words, request.config.rootpath)
+    process = start(words, request.config.rootpath, process_group=0)
     wait_for(lambda: (workdir / "metrics.jsonl").exists() and len(losses(workdir)) > 3, process)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGINT)  # As Ctrl-C does.
     code, out = finish(process)
     assert code == 75, out
     steps = [int(path.name) for path in (workdir / "checkpoints").glob("0*")]
@@ -93,6 +93,38 @@ def test_when_one_is_killed_the_others_do_not_wait_for_ever(tmp_path, request):
     assert not left.stdout.strip()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("hung", [0, 1])
+def test_when_one_hangs_all_are_ended_and_it_is_named(hung, tmp_path, request):
+    workdir = tmp_path / "run"
+    flags = ["--config.steps=100000", "--config.steps_per_dispatch=1", "--heartbeat-seconds", "10"]
+    words = ["launch", "local", "--processes", "2", *TRAIN, "--workdir", str(workdir), *flags]
+    process = start(words, request.config.rootpath)
+    wait_for(lambda: (workdir / "metrics.jsonl").exists() and losses(workdir), process)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(children.stdout.split()[hung]), signal.SIGSTOP)
+    began = time.monotonic()
+    code, out = finish(process, 120)
+    assert time.monotonic() - began < 10 + 30
+    assert code == 128 + signal.SIGABRT
+    assert f"jaxdl launch: process {hung} does not answer; all were ended. Run the same command again to go on." in out
+    assert "Check failure stack trace" not in out
+    left = subprocess.run(["pgrep", "-f", str(workdir)], capture_output=True, text=True, check=False)
+    assert not left.stdout.strip()
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_all_at_once(tmp_path, request):
+    words = ["launch", "local", "--processes", "2", *TRAIN, "--workdir", str(tmp_path), "--config.steps=100000"]
+    process = start([*words, "--config.steps_per_dispatch=1"], request.config.rootpath)
+    wait_for(lambda: (tmp_path / "metrics.jsonl").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, 10)[0] in (75, 128 + signal.SIGKILL)
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert not left.stdout.strip()
+
+
 def wait_for(condition, process, seconds=300):
     """Until it holds; the process must live meanwhile."""
     deadline = time.monotonic() + seconds
@@ -117,6 +149,9 @@ def test_a_dry_run_prints_the_commands(capsys):
         (["launch", "local", "--processes", "2"], "Say what to launch"),
         ([*TRAIN, "--workdir", "w", "--processes", "2"], "--coordinator HOST:PORT, --processes N and --process I"),
         ([*TRAIN, "--workdir", "w", "--distributed", "--process", "0"], "leave out --coordinator"),
+        ([*TRAIN, "--workdir", "w", "--distributed"], "--distributed found no TPU pod, SLURM step"),
+        (["launch", "local", "--processes", "2", *TRAIN, "--workdir", "w", "--process", "0"], "the launcher adds them"),
+        (["launch", "local", "--processes", "2", *TRAIN, "--workdir", "a\nb"], "'a\\nb' has control characters"),
         (
             [*TRAIN, "--workdir", "w", "--coordinator", "127.0.0.1:1", "--processes", "2", "--process", "2"],
             "from 0 to 1, not 2",
@@ -126,7 +161,19 @@ def test_a_dry_run_prints_the_commands(capsys):
             "must be HOST:PORT, not 'here'",
         ),
         (
-            [*TRAIN, "--workdir", "w", "--coordinator", "no.such.host.invalid:1", "--processes", "2", "--process", "0"],
+            [
+                *TRAIN,
+                "--workdir",
+                "w",
+                "--coordinator",
+                "no.such.host.invalid:1",
+                "--processes",
+                "2",
+                "--process",
+                "0",
+                "--join-seconds",
+                "1",
+            ],
             "has no address",
         ),
     ],

@@ -84,3 +84,21 @@ ENTRY %main (p: f32[16]) -> f32[128] {
         Collective(kind="all-gather", devices=8, count=1, bytes=512),
         Collective(kind="all-reduce", devices=4, count=1, bytes=64),
     }
+
+
+@pytest.mark.parametrize(
+    ("spec", "devices"), [(P("a"), 2), (P("b"), 2), (P(("a", "c")), 4), (P(("b", "c")), 4), (P(("a", "b", "c")), 8)]
+)
+def test_groups_that_the_partitioner_made(spec, devices):
+    mesh = jax.make_mesh((2, 2, 2), ("a", "b", "c"), axis_types=(AUTO,) * 3)
+    x = jax.ShapeDtypeStruct((64, 8), jnp.float32, sharding=jax.NamedSharding(mesh, spec))
+    whole = jax.NamedSharding(mesh, P())
+    for fn, kind in ((lambda x: x * 2, "all-gather"), (lambda x: x.sum(axis=0), "all-reduce")):
+        found = collectives(jax.jit(fn, out_shardings=whole).lower(x).compile().as_text())
+        assert {(one.kind, one.devices) for one in found} == {(kind, devices)}
+
+
+def test_groups_that_are_parts_of_an_axis():
+    line = "  %r = f32[8]{0} all-reduce(%p), replica_groups=mesh['a'=8,'b'=4], device_ids=([4,8]T(1,0)) {'a':(2)4,'b'}"
+    (found,) = collectives(f"HloModule m, num_partitions=32\n\nENTRY %main (p: f32[8]) -> f32[8] {{\n{line}\n}}\n")
+    assert found.devices == 16

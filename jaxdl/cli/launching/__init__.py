@@ -1,0 +1,1 @@
+"""Where `jaxdl launch` starts the processes of a run, one file a place."""
