@@ -18,7 +18,8 @@ VERBS = {
     "export": "write a trained model into one file",
     "convert": "bring weights of other frameworks in, or ours out, with a report of every tensor",
     "inspect": "print the parameters of a model, their shapes and shardings, and the FLOPs of its layers",
-    "verify": "train a few steps on one device and spread over many, and compare losses, gradients and parameters",
+    "verify": "prove on your own config that spreading over devices, or kills and resuming, change no result",
+    "replay": "take one step of a run again, and find the layer and the example that are not finite",
     "plan": "say what a step would need on devices that are not here: memory, communication, time",
     "launch": "train as several processes that work together",
     "config": "print a resolved config with the origin of every value",
@@ -27,6 +28,7 @@ VERBS = {
 }
 EXIT_CODES = """exit codes:
   0   done
+  1   anything else, such as a process that did not arrive or was lost
   2   a wrong config, flag or argument
   65  bad data
   66  a missing, corrupt or unfitting checkpoint

@@ -9,14 +9,15 @@ from typing import Any
 
 from jaxdl.cli.environment import allowed, import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
 from jaxdl.cli.flags import add_config, natural, positive
-from jaxdl.cli.processes import join
+from jaxdl.cli.processes import join, told_when_lost
+from jaxdl.cli.signals import preempted_by_sigterm
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
 # What may change between the two halves of a run without changing what it computes up to the last step.
 FREE = (
     "steps", "epochs", "evals", "hooks", "log_every", "mesh", "mapping", "nonfinite_limit", "remat", "resident",
-    "rules", "saving", "steps_per_dispatch", "tensorboard", "train.threads", "train.processes",
+    "rollbacks", "rules", "saving", "steps_per_dispatch", "tensorboard", "train.threads", "train.processes",
 )  # fmt: skip
 
 
@@ -44,10 +45,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     several.add_argument(
         "--join-seconds", type=positive, default=300, metavar="S", help="how long to wait for the others (default 300)"
     )
+    several.add_argument(
+        "--heartbeat-seconds",
+        type=positive,
+        default=100,
+        metavar="S",
+        help="how long one may be silent before the others end (default 100)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Trains."""
+    with preempted_by_sigterm():
+        return _train(options)
+
+
+def _train(options: argparse.Namespace) -> int:
     keep_freed_memory()
     use_cpu_devices(options.cpu_devices)
     join(options)
@@ -69,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
             provenance([str(d) for d in jax.devices()], config_path=options.config.split(":")[0]), indent=1
         ),
     }
-    outcome = train(experiment, options.workdir, record=record, quiet=options.quiet, force_lock=options.force_lock)
+    with told_when_lost():
+        outcome = train(experiment, options.workdir, record=record, quiet=options.quiet, force_lock=options.force_lock)
     if not options.quiet and jax.process_index() == 0:
         for name, value in sorted(outcome.results.items()):
             print(f"{name} {value:.4f}")
@@ -109,7 +123,9 @@ def _check_same(config: Any, workdir: Path, *, allowed: bool) -> None:
     if allowed or not saved.exists() or not any((workdir / "checkpoints").glob("0*")):
         return
     before = configs.from_json(saved.read_text())
-    changed = [row for row in configs.diff(before, config) if not row[0].startswith(FREE)]
+    differences = configs.diff(before, config)
+    # A version that did not know a setting did what None stands for.
+    changed = [row for row in differences if not row[0].startswith(FREE) and (row[1:] != (configs.ABSENT, None))]
     if changed:
         rows = "\n".join(f"  {key}: {old!r} -> {new!r}" for key, old, new in changed[:20])
         raise ConfigError(

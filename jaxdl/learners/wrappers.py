@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxdl import rng
 from jaxdl.errors import ConfigError
 from jaxdl.learners.learner import Learner, TrainState
-from jaxdl.metrics import Mean, add
+from jaxdl.metrics import add
 from jaxdl.types import Batch, Key, Metrics, PyTree
 
 Augmentation = Callable[[Key, Batch], Batch]
@@ -64,74 +64,6 @@ def averaged(learner: Learner, decay: float) -> Learner:
 
 def _averages(state: TrainState) -> dict[str, PyTree]:
     return {"params": state.params, "model_state": state.model_state}
-
-
-def guarded(learner: Learner) -> Learner:
-    """Leaves out every step whose loss or gradient is NaN or infinite: the parameters stay, the step counts.
-
-    `extras["nonfinite"]` holds `run`, the number of such steps in a row up to now, and `first`, the step that the
-    run began at; the metric `skipped` is the share of steps left out.
-    """
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        after, metrics = learner.step(state, batch)
-        finite = _finite(metrics)
-        kept = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), after.replace(key=None), state.replace(key=None)
-        )
-        before = state.extras["nonfinite"]
-        run = jnp.where(finite, 0, before["run"] + 1)
-        count = {"run": run, "first": jnp.where(run == 1, after.step, before["first"])}
-        metrics = {name: _only(finite, metric) for name, metric in metrics.items()}
-        kept = kept.replace(key=after.key, step=after.step, extras={**kept.extras, "nonfinite": count})
-        return kept, {**metrics, "skipped": Mean.of(~finite)}
-
-    return learner._replace(init=_counted(learner), step=step)
-
-
-def unguarded(learner: Learner) -> Learner:
-    """The states and metrics of `guarded`, without its protection and its cost."""
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        after, metrics = learner.step(state, batch)
-        calm = {**state.extras["nonfinite"], "run": jnp.zeros((), jnp.int32)}
-        return after.replace(extras={**after.extras, "nonfinite": calm}), {**metrics, "skipped": Mean.of(jnp.zeros(()))}
-
-    return learner._replace(init=_counted(learner), step=step)
-
-
-def checked(fast: Learner, safe: Learner) -> Learner:
-    """Steps as `fast` does, and where the loss or gradient was not finite then, again as `safe` does.
-
-    With `repeated(unguarded(...))` and `repeated(guarded(...))` it leaves out the same steps as the guard alone, at
-    the cost of one look a call.
-    """
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        after, metrics = fast.step(state, batch)
-        return jax.lax.cond(_finite(metrics), lambda: (after, metrics), lambda: safe.step(state, batch))
-
-    return safe._replace(step=step)
-
-
-def _counted(learner: Learner) -> Callable[[Key, Batch], TrainState]:
-    def init(key: Key, batch: Batch) -> TrainState:
-        state = learner.init(key, batch)
-        count = {name: jnp.zeros((), jnp.int32) for name in ("run", "first")}
-        return state.replace(extras={**state.extras, "nonfinite": count})
-
-    return init
-
-
-def _finite(metrics: Metrics) -> jax.Array:
-    """Whether the summed loss and gradient norm are finite, where measured; opposite infinities add to NaN."""
-    totals = [metrics[name].total for name in ("loss", "grad_norm") if name in metrics]
-    return jnp.all(jnp.isfinite(jnp.asarray(totals)))
-
-
-def _only(finite: jax.Array, metric: PyTree) -> PyTree:
-    """The metric, or its zero where the step was left out, so that one bad step does not blot out a window."""
-    return jax.tree.map(lambda x: jnp.where(finite, x, jnp.zeros_like(x)), metric)
 
 
 def rows(batch: Batch) -> Batch:

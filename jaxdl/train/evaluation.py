@@ -1,6 +1,7 @@
 """One exact pass over held-out data."""
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ def evaluate(learner: Learner, state: TrainState, batches: Iterable[Batch]) -> M
     """
     total = None
     for batch in batches:
+        sys.audit("jaxdl.evaluate")  # Watchers of runs, such as `jaxdl verify resume`, count batches by it.
         metrics = learner.evaluate(state, batch)
         total = metrics if total is None else _add(total, metrics)
         jax.block_until_ready(metrics)

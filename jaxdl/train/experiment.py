@@ -14,6 +14,7 @@ from jaxdl.learners import (
     Augmentation,
     Learner,
     Precision,
+    Spikes,
     TrainState,
     augmented,
     averaged,
@@ -114,8 +115,12 @@ class Experiment:
       ema_decay: Of an exponential moving average of the parameters to evaluate and predict with.
       nonfinite_limit: Steps in a row with a NaN or infinite loss or gradient after which training stops; each is
         left out and counted.
+      spikes: What counts as a spike of the loss or gradient; a step with one is left out and counted in the same way.
+      rollbacks: How often training may, instead of stopping, go back to the multiple of `saving.every` steps before the
+        trouble began, and go on from there with the data after it. That takes a run folder.
       mesh: The size of each mesh axis; see `jaxdl.parallel.make_mesh`. -1 is what is left of the devices.
       rules: `((regex over parameter names, sharding), ...)`; see `jaxdl.parallel.abstract_state`.
+      activations: `((regex over module names, sharding), ...)` of what modules give; see `jaxdl.parallel.shard`.
       mapping: How a step is spread over devices: `jit` over the mesh, or the older `pmap`.
       steps_per_dispatch: Steps taken by one call to the device; by default as many as keep a small model from
         waiting for Python, and 1 for anything large.
@@ -145,8 +150,11 @@ class Experiment:
     remat: Literal["none", "full", "dots"] = "none"
     ema_decay: float | None = None
     nonfinite_limit: int = 10
+    spikes: Spikes | None = None
+    rollbacks: int = 0
     mesh: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"data": -1, "fsdp": 1})
     rules: Sequence[tuple[str, Any]] | None = None
+    activations: Sequence[tuple[str, Any]] | None = None
     mapping: Literal["jit", "pmap"] = "jit"
     steps_per_dispatch: int | None = None
     resident: bool | None = None
@@ -162,8 +170,16 @@ class Experiment:
             length = f"{self.epochs} epochs" if self.steps is None else f"{self.steps} steps"
             raise ValueError(f"Training must take at least one step, not {length}.")
         self._check_algorithm()
-        if self.log_every < 1 or self.nonfinite_limit < 1:
-            raise ValueError("`log_every` and `nonfinite_limit` must be at least 1.")
+        if min(self.log_every, self.nonfinite_limit, self.microbatches) < 1:
+            raise ValueError("`log_every`, `nonfinite_limit` and `microbatches` must be at least 1.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"`seed` must be from 0 to 2**32 - 1, not {self.seed}.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"`ema_decay` must be between 0 and 1, or None, not {self.ema_decay}.")
+        if any(size < 1 and size != -1 for size in self.mesh.values()):
+            raise ValueError(f"Sizes of `mesh` must be positive, or -1 for what is left, not {dict(self.mesh)}.")
+        if self.rollbacks < 0:
+            raise ValueError(f"`rollbacks` must be at least 0, not {self.rollbacks}.")
         if self.train.batch_size % self.microbatches:
             raise ValueError(f"{self.microbatches} microbatches do not divide a batch of {self.train.batch_size}.")
         if self.steps_per_dispatch is not None and self.steps_per_dispatch < 1:
@@ -220,7 +236,7 @@ class Experiment:
         return [self.log_every, self.saving.every, *(interval for interval in evals if interval is not None)]
 
 
-def assemble(experiment: Experiment, guard: Callable[[Learner], Learner] = guarded) -> Learner:
+def assemble(experiment: Experiment, guard: Callable[..., Learner] = guarded) -> Learner:
     """The learner of an experiment with its wrappers, not yet compiled: batches in, updates out."""
     axis_name = "data" if experiment.mapping == "pmap" else None
     learner = experiment.learner or supervised(
@@ -235,7 +251,7 @@ def assemble(experiment: Experiment, guard: Callable[[Learner], Learner] = guard
     )
     if experiment.augment is not None:
         learner = augmented(learner, experiment.augment, axis_name=axis_name)
-    learner = guard(learner)
+    learner = guard(learner, spikes=experiment.spikes, limit=experiment.nonfinite_limit)
     if experiment.ema_decay is not None:
         learner = averaged(learner, experiment.ema_decay)
     for wrap in experiment.wrappers:

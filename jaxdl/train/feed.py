@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 import jax
@@ -13,6 +14,7 @@ from jaxdl.data.validation import non_finite
 from jaxdl.errors import ConfigError, DataError
 from jaxdl.parallel import place, replicated
 from jaxdl.train.loop import chunks
+from jaxdl.train.rollback import RollBack, batch_number, spans
 from jaxdl.types import Batch
 
 RESIDENT_BYTES_CPU = 2**30
@@ -35,19 +37,22 @@ class Feed:
     size: int = 1
     data: Mapping[str, jax.Array] | None = None
 
-    def batches(self, start: int, stop: int, intervals: Sequence[int]) -> Generator[tuple[int, Batch], None, None]:
+    def batches(
+        self, start: int, stop: int, intervals: Sequence[int], rollbacks: Sequence[RollBack] = ()
+    ) -> Generator[tuple[int, Batch], None, None]:
         """Pairs (steps taken after it, batch), made ahead of time by a thread."""
-        plan = chunks(start, stop, self.size, intervals)
-        make = self._streamed(start, stop) if self.data is None else self._resident()
+        parts = list(spans(start, stop, rollbacks))
+        plan = (chunk for first, end, _ in parts for chunk in chunks(first, end, self.size, intervals))
+        make = self._streamed(parts) if self.data is None else self._resident(rollbacks)
         with contextlib.closing(prefetch(lambda _: _next(plan, make), 0)) as ahead:
             for item in ahead:
                 if item is None:
                     return
                 yield item
 
-    def _streamed(self, start: int, stop: int) -> Callable[[int, int], Batch]:
+    def _streamed(self, spans: Sequence[tuple[int, int, int]]) -> Callable[[int, int], Batch]:
         """Makes the batch of a chunk from host batches, which must be asked for in order."""
-        host = batches(self.pipeline, start, stop)
+        host = (batch for first, end, at in spans for batch in batches(self.pipeline, at, at + end - first))
 
         def make(first: int, count: int) -> Batch:
             if self.size == 1:
@@ -59,7 +64,7 @@ class Feed:
 
         return make
 
-    def _resident(self) -> Callable[[int, int], Batch]:
+    def _resident(self, rollbacks: Sequence[RollBack]) -> Callable[[int, int], Batch]:
         """Makes the batch of a chunk as the indices of its rows."""
         stacked = self.size > 1
         rows = len(self.pipeline.indices(0))
@@ -68,7 +73,7 @@ class Feed:
 
         def make(first: int, count: int) -> Batch:
             index = np.zeros((self.size, rows), np.int32)
-            index[:count] = self.pipeline.indices(first, count).reshape(count, rows)
+            index[:count] = self.pipeline.indices(batch_number(first, rollbacks), count).reshape(count, rows)
             placed = place({"index": index.reshape(shape)}, self.mesh, stacked=stacked)
             return {**placed, **constant, **({"count": np.int32(count)} if self.size > 1 else {})}
 
@@ -77,7 +82,11 @@ class Feed:
 
 def _next(plan: Iterator[tuple[int, int]], make: Callable[[int, int], Batch]) -> tuple[int, Batch] | None:
     chunk = next(plan, None)
-    return None if chunk is None else (sum(chunk), make(*chunk))
+    if chunk is None:
+        return None
+    batch = make(*chunk)
+    sys.audit("jaxdl.batch", *chunk, batch)  # What the learner gets, for who watches: first step, steps, batch.
+    return sum(chunk), batch
 
 
 def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str, jax.Array] | None:

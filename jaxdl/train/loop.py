@@ -1,5 +1,6 @@
 """The training loop, which knows nothing but a learner, batches and hooks."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -42,6 +43,8 @@ def fit(
 ) -> Moment:
     """Trains on `batches` until they end or a hook sets `stop`; returns the last moment.
 
+    Each call of the learner's step is announced by the auditing event `jaxdl.step`, with the steps taken before it.
+
     Args:
       learner: Its `step` may take one step or several a call.
       batches: Pairs of the number of steps taken after a batch, and the batch.
@@ -53,6 +56,7 @@ def fit(
     moment = Moment(step=int(state.step), state=state, metrics={})
     queue: deque[Metrics] = deque()
     for step, batch in batches:
+        sys.audit("jaxdl.step", moment.step)
         state, metrics = learner.step(moment.state, batch)
         queue.append(metrics)
         if len(queue) > in_flight:

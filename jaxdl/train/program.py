@@ -167,7 +167,8 @@ def _taking(experiment: Experiment, learner: Learner, data: Mapping[str, Any] | 
     if size == 1:
         return _from(data, learner)
     fast = assemble(experiment, guard=unguarded)
-    return checked(repeated(_from(data, fast)), repeated(_from(data, learner)))
+    many = (repeated(_from(data, one)) for one in (fast, learner))
+    return checked(*many, limit=experiment.nonfinite_limit)
 
 
 def _from(data: Mapping[str, Any] | None, learner: Learner) -> Learner:
@@ -181,7 +182,8 @@ def _compiled(
     if experiment.mapping == "pmap":
         compiled = pmapped(learner, mesh)
     else:
-        compiled = shard(base, state, mesh)._replace(step=shard(learner, state, mesh).step)
+        compiled = shard(base, state, mesh, experiment.activations)
+        compiled = compiled._replace(step=shard(learner, state, mesh, experiment.activations).step)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
 
     def init(key: Key) -> TrainState:
@@ -198,7 +200,7 @@ def _scheduled(
     pipeline = _local(experiment, evaluation.data, mesh, f"evals.{name}")
     streamed = experiment.mapping == "pmap" or experiment.resident is False
     data = resident(pipeline, mesh, False if streamed else None)
-    learner = trained if experiment.mapping == "pmap" else shard(_from(data, base), state, mesh)
+    learner = trained if experiment.mapping == "pmap" else shard(_from(data, base), state, mesh, experiment.activations)
     batches = Pass(pipeline=pipeline, mesh=mesh, data=data)
     return Scheduled(
         name=name,

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxdl.train.folder import RunFolder
 from jaxdl.train.hardware import peak_flops
 from jaxdl.train.loop import Moment
 from jaxdl.train.progress import Progress, Speed, format_number
+from jaxdl.train.rollback import RollBack
 from jaxdl.train.writers import JsonlWriter, TensorBoardWriter, plain
 
 _SHOWN = ("loss", "accuracy")
@@ -42,6 +43,7 @@ class Reporter:
         self._peak: float | None = None
         self._flops: float | None = None
         self._began = time.perf_counter()
+        self._compiled = False
 
     def __enter__(self) -> "Reporter":
         return self
@@ -52,7 +54,8 @@ class Reporter:
         self._resources.close()
 
     def begin(self, start: int) -> None:
-        """Opens the logs at a step; rows beyond it, of a run that was killed, are dropped."""
+        """Opens the logs at a step, anew where they are open; rows beyond it, of a run that was killed, are dropped."""
+        self._resources.close()
         if self._loud:
             self._progress = Progress(self._experiment.total_steps, start=start)
             self._resources.callback(self._progress.close)
@@ -60,16 +63,29 @@ class Reporter:
             self._jsonl = self._resources.enter_context(JsonlWriter(self._folder.metrics))
             self._jsonl.truncate_after(start)
             if self._experiment.tensorboard:
-                events = TensorBoardWriter(self._folder.path / "tensorboard", purge_step=start + 1 if start else None)
+                events = TensorBoardWriter(self._folder.path / "tensorboard", purge_step=start + 1)
                 self._events = self._resources.enter_context(events)
 
     def compiled(self, seconds: float, flops: Callable[[], float | None]) -> None:
         """Notes how long compilation took; `flops()` of one step give the model FLOP/s utilisation."""
+        if self._compiled:  # Training goes on from an earlier state.
+            return
+        self._compiled = True
         devices = jax.devices()
         peak = peak_flops(devices[0].device_kind, self._experiment.precision.compute)
         self._peak = None if peak is None else peak * len(devices)
         self._flops = None if peak is None else flops()
         self.note(f"Compiled the step in {seconds:.1f} s, {time.perf_counter() - self._began:.1f} s after the start.")
+
+    def rolled_back(self, rollbacks: Sequence[RollBack]) -> None:
+        """Says so, and keeps a record of all returns to earlier states."""
+        newest = rollbacks[-1]
+        self.warn(
+            f"{newest.reason} Back to step {newest.step:,}, and on from there with the data after step {newest.last:,}."
+        )
+        if self._folder is not None:
+            record = [back.json() for back in rollbacks]
+            self._folder.write({"rollbacks.json": json.dumps(record, indent=1) + "\n"})
 
     def train_row(self, step: int, values: Mapping[str, float]) -> None:
         """Writes a row of the training log."""

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,18 +13,19 @@ import jax
 import numpy as np
 
 from jaxdl.checkpoint import BestOf, Checkpoints, Restored
-from jaxdl.errors import NonFiniteError, Preempted
+from jaxdl.errors import ConfigError, NonFiniteError, Preempted
 from jaxdl.inspection import flops
 from jaxdl.learners import TrainState
 from jaxdl.train.experiment import Experiment, Mode, assemble
 from jaxdl.train.folder import RunFolder, open_run
 from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
-from jaxdl.train.hooks.nonfinite import explain, has_failed
+from jaxdl.train.hooks.nonfinite import explain, failure, is_sound
 from jaxdl.train.hooks.preemption import INTERRUPTED
 from jaxdl.train.hooks.save import recall, remembered
 from jaxdl.train.loop import Hook, Moment, fit
 from jaxdl.train.program import Program, compile_step, describe, prepare
 from jaxdl.train.reporter import Reporter
+from jaxdl.train.rollback import RollBack, answer, recorded
 from jaxdl.train.start import Start, begin
 
 
@@ -65,12 +67,15 @@ def train(
 
     Raises:
       Preempted: SIGTERM or SIGINT came; the state is saved.
-      NonFiniteError: the loss stayed NaN or infinite.
+      NonFiniteError: the loss stayed NaN or infinite, and no roll-back is left.
+      ConfigError: the experiment has `rollbacks`, but there is no `workdir` to go back in.
       CheckpointError: the checkpoints of `workdir` belong to another model, or none of them is sound; or `init_from`
         cannot be read or does not fit.
       WorkdirError: `workdir` cannot be written or is in use.
       DataError: the data is bad.
     """
+    if experiment.rollbacks and workdir is None:
+        raise ConfigError(f"rollbacks={experiment.rollbacks} needs a run folder: pass a workdir, or leave it at 0.")
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(open_run(workdir, force=force_lock)) if workdir is not None else None
         reporter = stack.enter_context(Reporter(experiment, folder, quiet=quiet))
@@ -95,26 +100,63 @@ def _run(
     beginning: Restored | Start,
     reporter: Reporter,
 ) -> Outcome:
-    last = experiment.total_steps
-    log = Log(experiment.log_every, reporter.train_row, last=last)
-    memories: tuple[Hook, ...] = (log, *experiment.hooks)
-    start, state, ended = _begin(beginning, memories, reporter)
-    reporter.begin(start)
+    rollbacks = recorded(beginning.info) if isinstance(beginning, Restored) else ()
+    fresh = remembered(_memories(experiment, reporter)) if experiment.rollbacks else {}
     with StopOnSignal() as signals:
-        save = _save(experiment, checkpoints, memories, log)
-        judge = Evaluate(program.evals, last, reporter.eval_row, log.flush, log.skip_time)
-        nonfinite = StopNonFinite(experiment.nonfinite_limit)
-        hooks = [log, judge, *experiment.hooks, reporter.moment, signals, *save, nonfinite]
-        if start >= last or ended is not None:
-            reporter.note(f"Nothing is left to train: {ended or f'step {start} of {last} is reached'}.")
-            moment = Moment(step=start, state=state, metrics={}, stop=ended)
-        else:
-            program, moment = _fit(experiment, program, state, start, hooks, reporter)
-    log.flush()
+        while True:
+            program, moment = _attempt(experiment, program, checkpoints, beginning, rollbacks, signals, reporter)
+            failed = failure(moment, experiment.nonfinite_limit)
+            if failed is None or checkpoints is None or len(rollbacks) >= experiment.rollbacks:
+                break
+            rollbacks = (*rollbacks, answer(failed, experiment.saving.every, rollbacks))
+            reporter.rolled_back(rollbacks)
+            checkpoints.discard_after(rollbacks[-1].step)
+            beginning = checkpoints.restore(program.state) or _afresh(experiment, program, fresh)
     if checkpoints is not None:
         checkpoints.wait()
-    _raise_if_cut_short(experiment, moment, checkpoints)
+    if failed is not None:
+        raise NonFiniteError(
+            explain(failed, None if checkpoints is None else checkpoints.directory.parent, len(rollbacks))
+        )
+    _raise_if_interrupted(moment, checkpoints)
     return _finish(experiment, program, moment, checkpoints, reporter)
+
+
+def _attempt(
+    experiment: Experiment,
+    program: Program,
+    checkpoints: Checkpoints | None,
+    beginning: Restored | Start,
+    rollbacks: Sequence[RollBack],
+    signals: StopOnSignal,
+    reporter: Reporter,
+) -> tuple[Program, Moment]:
+    """Trains from a beginning to the end, or to where something stops it."""
+    last = experiment.total_steps
+    memories = log, *_ = _memories(experiment, reporter)
+    start, state, ended = _begin(beginning, memories, reporter)
+    reporter.begin(start)
+    if start >= last or ended is not None:
+        reporter.note(f"Nothing is left to train: {ended or f'step {start} of {last} is reached'}.")
+        return program, Moment(step=start, state=state, metrics={}, stop=ended)
+    save = _save(experiment, checkpoints, memories, rollbacks)
+    judge = Evaluate(program.evals, last, reporter.eval_row, log.flush, log.skip_time)
+    nonfinite = StopNonFinite(experiment.nonfinite_limit)
+    hooks = [log, judge, *experiment.hooks, reporter.moment, signals, *save, nonfinite]
+    program, moment = _fit(experiment, program, state, start, rollbacks, hooks, reporter)
+    log.flush()
+    return program, moment
+
+
+def _memories(experiment: Experiment, reporter: Reporter) -> tuple[Any, ...]:
+    """A new log, and the experiment's hooks: what may remember something from step to step."""
+    return Log(experiment.log_every, reporter.train_row, last=experiment.total_steps), *experiment.hooks
+
+
+def _afresh(experiment: Experiment, program: Program, memory: Mapping[str, Any]) -> Restored:
+    """The very beginning, as if it had been saved."""
+    state = begin(experiment, program).state
+    return Restored(step=0, state=state, info={"hooks": memory, "stopped": None}, metrics={})
 
 
 def _begin(
@@ -129,14 +171,21 @@ def _begin(
     for skipped in restored.skipped:
         reporter.warn(f"Checkpoint {skipped.step} is corrupt and was set aside as {skipped.moved_to}: {skipped.reason}")
     recall(memories, restored.info["hooks"])
-    reporter.note(f"Resumed from step {restored.step} (verified).")
+    if restored.step:
+        reporter.note(f"Resumed from step {restored.step} (verified).")
     return restored.step, restored.state, restored.info["stopped"]
 
 
 def _fit(
-    experiment: Experiment, program: Program, state: TrainState, start: int, hooks: Sequence[Any], reporter: Reporter
+    experiment: Experiment,
+    program: Program,
+    state: TrainState,
+    start: int,
+    rollbacks: Sequence[RollBack],
+    hooks: Sequence[Any],
+    reporter: Reporter,
 ) -> tuple[Program, Moment]:
-    batches = program.feed.batches(start, experiment.total_steps, experiment.intervals())
+    batches = program.feed.batches(start, experiment.total_steps, experiment.intervals(), rollbacks)
     with contextlib.closing(batches):
         first = next(batches)
         program, seconds = compile_step(program, first[1])
@@ -152,17 +201,23 @@ def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 
 
 def _save(
-    experiment: Experiment, checkpoints: Checkpoints | None, memories: Sequence[Hook], log: Log
+    experiment: Experiment, checkpoints: Checkpoints | None, memories: Sequence[Any], rollbacks: Sequence[RollBack]
 ) -> tuple[Hook, ...]:
     if checkpoints is None:
         return ()
+    log, *_ = memories
 
     def info(moment: Moment) -> Mapping[str, Any]:
         log.flush()
-        stopped = None if moment.stop == INTERRUPTED else moment.stop
-        return {"hooks": remembered(memories), "stopped": stopped, "results": dict(moment.results)}
+        return {
+            "hooks": remembered(memories),
+            "stopped": None if moment.stop == INTERRUPTED else moment.stop,
+            "results": dict(moment.results),
+            "rollbacks": [back.json() for back in rollbacks],
+        }
 
-    return (Save(checkpoints, experiment.saving.every, experiment.total_steps, _best(experiment), info),)
+    sound = partial(is_sound, limit=experiment.nonfinite_limit)
+    return (Save(checkpoints, experiment.saving.every, experiment.total_steps, _best(experiment), info, sound),)
 
 
 def _stopping(experiment: Experiment) -> EarlyStopping | None:
@@ -188,9 +243,7 @@ def _checkpoints(experiment: Experiment, folder: RunFolder, *, force: bool) -> C
     return Checkpoints(folder.checkpoints, keep=saving.keep, best=rank, force=force)
 
 
-def _raise_if_cut_short(experiment: Experiment, moment: Moment, checkpoints: Checkpoints | None) -> None:
-    if has_failed(moment.state, experiment.nonfinite_limit):
-        raise NonFiniteError(explain(moment.state))
+def _raise_if_interrupted(moment: Moment, checkpoints: Checkpoints | None) -> None:
     if moment.stop == INTERRUPTED:
         saved = "" if checkpoints is None else f" and saved in {checkpoints.directory}; run the same command to go on"
         raise Preempted(f"Training was interrupted at step {moment.step}{saved}.")

@@ -242,6 +242,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no regular file.")
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if line.endswith(b"\n"):
@@ -251,7 +253,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, line {number} is not JSON ({error}). Repair or remove that line.") from error
     if not isinstance(row, dict) or type(row.get("step")) is not int:
         raise DataError(f"{path}, line {number} has no whole number 'step'. Repair or remove that line.")

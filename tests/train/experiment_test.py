@@ -93,13 +93,26 @@ def test_epochs_are_whole_steps(experiment):
         ({"hooks": (EarlyStopping("test/los", mode="min"),), "mapping": "pmap"}, "hooks.0.metric is 'test/los', but"),
         ({"frozen": ("encoder/.*",)}, "encoder"),
         ({"optimizer": optimizer(rule=adam(), learning_rate=1e-3, weight_decay=(("nothing", 0.1),))}, "weight decay"),
-        ({"ema_decay": 1.5}, "decay of the average must be in"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together_is_one_clear_error_of_the_config(experiment, changes, message):
     with pytest.raises(ConfigError, match=message) as caught:
         train(experiment(**changes), quiet=True)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ema_decay": 1.5}, "`ema_decay` must be between 0 and 1, or None, not 1.5"),
+        ({"microbatches": 0}, "`microbatches` must be at least 1"),
+        ({"seed": -1}, "`seed` must be from 0"),
+        ({"mesh": {"data": 0}}, "Sizes of `mesh` must be positive"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_made(experiment, changes, message):
+    with pytest.raises(ValueError, match=message):
+        experiment(**changes)
 
 
 def test_an_evaluation_batch_that_does_not_fit_the_devices_is_named(experiment):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 
@@ -341,8 +342,7 @@ def test_an_evaluation_smaller_than_its_batch_and_one_with_a_nan(experiment, tmp
     assert round(outcome.results["few/accuracy"] * 5, 4) == round(outcome.results["few/accuracy"] * 5)
 
     def spoil(moment):
-        nan = jax.tree.map(lambda x: jax.device_put(x * jnp.nan, x.sharding), moment.state.params)
-        return moment._replace(state=moment.state.replace(params=nan)) if moment.step == 19 else None
+        return moment._replace(results={**moment.results, "test/loss": math.nan}) if moment.step == 20 else None
 
     spoilt = experiment(steps=20, hooks=(spoil,), saving=Saving(best="test/loss", mode="min"))
     train(spoilt, tmp_path, quiet=True)

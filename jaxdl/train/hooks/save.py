@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxdl.checkpoint import Checkpoints
+from jaxdl.learners import TrainState
+from jaxdl.train.hooks.nonfinite import NON_FINITE
+from jaxdl.train.hooks.preemption import INTERRUPTED
 from jaxdl.train.loop import Moment
 
 
@@ -16,6 +19,7 @@ class Save:
       last: The number of steps of the whole training.
       best: The result that the best checkpoints are kept by.
       info: Makes what to save beside the state of a moment.
+      sound: Whether a state may be saved; one that may not be ends the training.
     """
 
     def __init__(
@@ -25,14 +29,21 @@ class Save:
         last: int,
         best: str | None,
         info: Callable[[Moment], Mapping[str, Any]],
+        sound: Callable[[TrainState], bool] = lambda state: True,
     ) -> None:
         self._checkpoints, self._every, self._last, self._best, self._info = checkpoints, every, last, best, info
+        self._sound = sound
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, moment: Moment) -> Moment | None:
         """Saves where it is due."""
         due = moment.step % self._every == 0 or moment.step == self._last or moment.stop is not None
-        if due or self._best in moment.results:
-            self._checkpoints.save(moment.step, moment.state, self._info(moment), metrics=dict(moment.results))
+        if not due and self._best not in moment.results:
+            return None
+        if not self._sound(moment.state):
+            # What a signal cuts short is looked at again when it goes on, at the step where a save is due.
+            return moment if moment.stop == INTERRUPTED else moment._replace(stop=NON_FINITE)
+        self._checkpoints.save(moment.step, moment.state, self._info(moment), metrics=dict(moment.results))
+        return None
 
 
 def remembered(hooks: Sequence[Any]) -> dict[str, Any]:
