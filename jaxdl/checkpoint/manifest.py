@@ -137,15 +137,23 @@ def _parse(body: dict[str, Any]) -> Manifest:
     for leaf in leaves:
         if not NAME.fullmatch(leaf.name) or any(type(n) is not int or n < 0 for n in leaf.shape):
             raise BadManifest(f"it names an array {leaf.name!r} of shape {leaf.shape}")
-    return Manifest(
-        **{
-            **body,
-            "leaves": leaves,
-            "metrics": unpack(body["metrics"]),
-            "info": unpack(body["info"]),
-            "files": {path: FileDigest(**digest) for path, digest in body["files"].items()},
-        }
-    )
+        if not isinstance(leaf.dtype, str) or type(leaf.crc32) not in (int, type(None)):
+            raise BadManifest(f"it says {leaf.dtype!r} and {leaf.crc32!r} of the array {leaf.name!r}")
+    names = {leaf.name for leaf in leaves}
+    if len(names) != len(leaves) or any(
+        "/".join(name.split("/")[:n]) in names for name in names for n in range(1, name.count("/") + 1)
+    ):
+        raise BadManifest("it names an array twice, or inside another")
+    files = {path: FileDigest(**digest) for path, digest in body["files"].items()}
+    for path, digest in files.items():
+        if type(digest.size) is not int or type(digest.crc32) is not int:
+            raise BadManifest(f"it says {digest.size!r} and {digest.crc32!r} of the file {path!r}")
+    metrics, info, versions = unpack(body["metrics"]), unpack(body["info"]), body["versions"]
+    if type(body["step"]) is not int or not all(isinstance(part, dict) for part in (metrics, info, versions)):
+        raise BadManifest("its step, metrics, info or versions are of the wrong kind")
+    if not all(type(value) in (int, float) for value in metrics.values()):
+        raise BadManifest("a metric in it is no number")
+    return Manifest(**{**body, "leaves": leaves, "metrics": metrics, "info": info, "files": files})
 
 
 def _canonical(body: Any) -> str:

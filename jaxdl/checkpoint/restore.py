@@ -205,7 +205,7 @@ def _read(folder: Path, like: dict[str, Any], *, partial: bool = False) -> dict[
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"The files of {folder} are as they were written, but Orbax {arrays.version()} cannot read them: {error}"
         ) from error

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,12 @@ def read_weights(path: Path, step: str | int | None = None) -> Weights:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is no run folder: {error}.") from error
     found = restore_part(path / "checkpoints", _NEEDED, step=_choose(path, step, facts))
-    state = found.state["extras"]["average"] if facts["averaged"] else found.state
+    state = found.state
+    if facts["averaged"]:
+        state = state["extras"]["average"] if "extras" in state else {}
+    if "params" not in state:
+        kind = "averaged parameters" if facts["averaged"] else "parameters"
+        raise CheckpointError(f"Step {found.step} in {path} has no {kind}, which its run.json says it has.")
     return Weights(
         params=state["params"],
         model_state=state["model_state"] if "model_state" in state else {},
@@ -61,15 +66,40 @@ def run_facts(path: Path, text: str) -> Mapping[str, Any]:
     """The facts of a run out of the text of its `run.json`; `path` is for errors.
 
     Raises:
-      CheckpointError: another version wrote them, or some are missing.
+      CheckpointError: another version wrote them, or some are missing or of the wrong kind.
       ValueError: the text is not JSON.
     """
-    facts = json.loads(text)
+    try:
+        facts = json.loads(text)
+    except RecursionError as error:
+        raise CheckpointError(f"What {path} says of its run is nested too deeply.") from error
     if not isinstance(facts, dict) or "format" not in facts or facts["format"] != _FORMAT:
         raise CheckpointError(f"{path} was not written by a version of jaxdl that this one can read.")
     if missing := sorted({"labels", "example", "averaged", "best", "mode"} - facts.keys()):
         raise CheckpointError(f"What {path} says of its run lacks {', '.join(missing)}.")
+    if wrong := [name for name, is_right in _KINDS.items() if not is_right(facts[name])]:
+        raise CheckpointError(f"What {path} says of its run is damaged: {wrong[0]} is {str(facts[wrong[0]])[:60]!r}.")
     return facts
+
+
+def _is_example(value: Any) -> bool:
+    """Whether it is `{name: {"shape": [...], "dtype": ...}}`."""
+    return isinstance(value, dict) and all(
+        isinstance(fact, dict)
+        and isinstance(fact.get("dtype"), str)
+        and isinstance(fact.get("shape"), list)
+        and all(type(size) is int and size >= 0 for size in fact["shape"])
+        for fact in value.values()
+    )
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "labels": lambda value: isinstance(value, list) and all(isinstance(label, str) for label in value),
+    "example": _is_example,
+    "averaged": lambda value: isinstance(value, bool),
+    "best": lambda value: value is None or isinstance(value, str),
+    "mode": lambda value: value in (None, "min", "max"),
+}
 
 
 def _choose(path: Path, step: str | int | None, facts: Mapping[str, Any]) -> int | None:
@@ -77,7 +107,7 @@ def _choose(path: Path, step: str | int | None, facts: Mapping[str, Any]) -> int
         return None if step == "last" else int(step)
     if step not in (None, "best"):
         raise CheckpointError(f"step must be 'best', 'last' or a number, not {step!r}.")
-    if facts["best"] is None:
+    if facts["best"] is None or facts["mode"] is None:
         if step == "best":
             raise CheckpointError(f"{path} kept no best checkpoint: set saving.best, or use the last step.")
         return None

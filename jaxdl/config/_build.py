@@ -8,6 +8,10 @@ from jaxdl.config._names import is_reference, resolve, resolve_call
 from jaxdl.config._show import join, origin_of
 from jaxdl.errors import ConfigError, JaxdlError
 
+_REFUSALS = (ArithmeticError, TypeError, ValueError)
+# What comes of arguments that nobody chose by hand: of a saved config, no error of a library is the user's to see.
+_MISTAKES = (*_REFUSALS, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError)
+
 
 def build(node: Any, *, allow: Sequence[str] | None = None) -> Any:
     """Makes the call that a spec describes, innermost specs first.
@@ -49,11 +53,12 @@ def _call(node: _tree.Config, key: str, origin: str, kwargs: dict[str, Any], all
         fn = resolve_call(name, allow)
     except ConfigError as error:
         raise ConfigError(f"{key or 'config'}: {error}{place}") from error
+    mistakes = _REFUSALS if allow is None else _MISTAKES
     try:
         return fn(**kwargs)
     except JaxdlError:
         raise
-    except (TypeError, ValueError) as error:
+    except mistakes as error:
         raise ConfigError(f"{key or 'config'}: {name} refuses its arguments: {error}{place}") from error
 
 

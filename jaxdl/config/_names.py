@@ -1,5 +1,6 @@
 """Names of callables, `module:name`: written by the public path, and found again, within bounds for saved configs."""
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -27,8 +28,11 @@ _OPEN_HOMES = ("jax", "flax", "optax")
 _DTYPES = "jax.numpy"
 # These act on the machine, on files or on other configs, so a saved config may not call them.
 _CLOSED_ROOMS = ("jaxdl.config", "jaxdl.cli", "jaxdl.__main__", "jaxdl.launch")
-# Here classes describe and functions act.
+# Here dataclasses and hooks describe; functions and other classes act.
 _CLASS_ROOMS = ("jaxdl.checkpoint", "jaxdl.inference", "jaxdl.interop", "jaxdl.parallel", "jaxdl.train")
+_HOOKS = ("jaxdl.train.hooks",)
+# A function of jaxdl outside those rooms that writes files is called so.
+_WRITERS = ("save", "write")
 
 
 def name_of(obj: Any) -> str:
@@ -72,6 +76,12 @@ def resolve(name: str, allow: Sequence[str] | None = None) -> Any:
     for part in attribute.split("."):
         if allow is not None and isinstance(found, ModuleType) and found.__name__ != module_name:
             raise _refusal(name, f"it goes through the module {found.__name__}", allow)
+        if (
+            allow is not None
+            and inspect.isfunction(inspect.getattr_static(found, part, None))
+            and isinstance(found, type)
+        ):
+            raise _refusal(name, "it is a method", allow)
         if not hasattr(found, part):
             raise ConfigError(f"There is no {attribute!r} in {module_name}.{nearest(part, _public(found))}")
         found = getattr(found, part)
@@ -186,6 +196,11 @@ def _check_object(name: str, found: Any, allow: Sequence[str]) -> None:
     acts = _inside(module, _CLASS_ROOMS) or name.partition(":")[0] == _DTYPES
     if acts and not isinstance(found, type):
         raise _refusal(name, f"the functions of {module} act on the machine", allow)
+    describes = dataclasses.is_dataclass(found) or _inside(module, _HOOKS)
+    if _inside(module, _CLASS_ROOMS) and not describes:
+        raise _refusal(name, "it acts on the machine", allow)
+    if _inside(module, ("jaxdl",)) and getattr(found, "__name__", "").startswith(_WRITERS):
+        raise _refusal(name, "it writes files", allow)
 
 
 def _refusal(name: str, reason: str, allow: Sequence[str]) -> ConfigError:

@@ -95,8 +95,13 @@ def is_text(hint: Any) -> bool:
 
 def outside(hint: Any) -> Any:
     """The annotation without what it says of items."""
-    options = [typing.get_origin(option) or option for option in _options(_bare(hint))]
+    options = [_origin(option) for option in _options(_bare(hint))]
     return typing.Union[tuple(options)] if len(options) > 1 else options[0]  # noqa: UP007
+
+
+def _origin(option: Any) -> Any:
+    origin = typing.get_origin(option)
+    return option if origin is None or origin is typing.Literal else origin
 
 
 def takes_none(hint: Any) -> bool:

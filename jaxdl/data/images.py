@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 64_000_000
 MAX_ENCODED_BYTES = 256 * 2**20
+_LARGE_PIXELS = 8_000_000
+_MOST_PIXELS_PER_BYTE = 1000  # A white PNG has fewer: 344 in colour.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Pillow's parsers raise whatever the byte that they stumbled on led to (or warn, where warnings are errors).
@@ -42,8 +44,8 @@ def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
       channels: 1 (gray), 3 (RGB) or 4 (RGBA).
 
     Raises:
-      DataError: the data is empty, truncated, corrupt, no image, or larger than 64 million pixels, which is found
-        before any pixel is decoded.
+      DataError: the data is empty, truncated, corrupt, no image, or larger than 64 million pixels, or than 8 million
+        of which it holds less than a byte for 1000, which is found before any pixel is decoded.
       ValueError: `channels` is not 1, 3 or 4.
     """
     if channels not in _MODES:
@@ -56,6 +58,10 @@ def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise DataError(f"the image has {width} x {height} pixels; the limit is {MAX_PIXELS:,}")
+        if width * height > max(_LARGE_PIXELS, _MOST_PIXELS_PER_BYTE * len(data)):
+            raise DataError(
+                f"the image has {width} x {height} pixels in {len(data):,} bytes: damaged, or made to exhaust memory"
+            )
         try:
             image.load()
             pixels = _convert(_upright(image), channels)

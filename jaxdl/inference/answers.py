@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdl.data.text.records import not_text
 from jaxdl.data.text.squad import Question, Questions, question_text
 from jaxdl.data.text.windows import AnswerWindows
 from jaxdl.errors import ConfigError, DataError
@@ -114,10 +115,13 @@ def read_questions(path: str | Path) -> list[tuple[str, str]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: is no JSON: {error}.") from error
         if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("context", "question")):
             raise DataError(f"{path}:{number}: must be an object with the texts 'context' and 'question'.")
+        for part in ("context", "question"):
+            if (reason := not_text(value[part])) is not None:
+                raise DataError(f"{path}:{number}: {part!r} {reason}.")
         found.append((value["context"], value["question"]))
     if not found:
         raise DataError(f"{path} holds no question.")

@@ -94,6 +94,8 @@ def build_learner(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
     whole = built["learner"] if "learner" in built else None
     if whole is not None:
         return whole, built["task"] if "task" in built else None
+    if missing := [name for name in ("model", "task") if name not in built]:
+        raise CheckpointError(f"The saved config has no {' and no '.join(missing)}, so there is nothing to load.")
     precision = built["precision"] if "precision" in built else Precision()
     return supervised(built["model"], built["task"], optax.identity(), precision=precision), built["task"]
 
@@ -102,9 +104,12 @@ def _preprocess(config: Any, allow: tuple[str, ...]) -> Sequence[Any]:
     """The host transforms of the first evaluation, those of its source (`in_memory`) first, without the decoding."""
     evals = config["evals"] if "evals" in config else {}
     for name in evals:
-        data = evals[name]["data"]
-        specs = [part["transforms"] for part in (data["source"], data) if "transforms" in part]
-        transforms = [transform for spec in specs for transform in configs.build(spec, allow=allow)]
+        try:
+            data = evals[name]["data"]
+            specs = [part["transforms"] for part in (data["source"], data) if "transforms" in part]
+            transforms = [transform for spec in specs for transform in configs.build(spec, allow=allow)]
+        except (LookupError, TypeError) as error:
+            raise CheckpointError(f"The saved config does not say what evals.{name} reads: {error!r}.") from error
         return tuple(transform for transform in transforms if type(transform).__name__ != "Decode")
     return ()
 
@@ -130,7 +135,10 @@ def _read_file(path: Path) -> _Read:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config_text, facts, at = metadata["config"], run_facts(path, metadata["facts"]), int(metadata["step"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        if not 0 <= at < 2**31:
+            raise ValueError(f"step {at}")
+        state = {"params": {}, "model_state": {}} | trees.nest(arrays)
+    except (AttributeError, KeyError, OSError, SafetensorError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is neither a run folder nor a model exported by jaxdl: {error!r}.") from error
     tokenizer = Tokenizer(metadata["tokenizer"]) if "tokenizer" in metadata else None
-    return config_text, facts, {"params": {}, "model_state": {}} | trees.nest(arrays), at, tokenizer
+    return config_text, facts, state, at, tokenizer

@@ -84,7 +84,7 @@ def read(path: str | Path, *, entry: str | None = None) -> Source:
     path = Path(path).expanduser()
     try:
         return _read_folder(path, entry) if path.is_dir() else _read_file(path, entry)
-    except (OSError, SafetensorError, zipfile.BadZipFile, struct.error) as error:
+    except (OSError, SafetensorError, zipfile.BadZipFile, struct.error, NotImplementedError, UnicodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Is it whole? {_ADVICE}") from error
 
 
@@ -169,8 +169,10 @@ def _read_safetensors(path: Path) -> Source:
         from jaxdl.interop.runs import model_of
 
         names = {plain(name): reader for name, reader in readers.items()}
-        config = json.loads(metadata["huggingface"]) if "huggingface" in metadata else None
+        config = _object(path, metadata["huggingface"]) if "huggingface" in metadata else None
         model = metadata["model"] if "model" in metadata else model_of(metadata["config"])
+        if "step" in metadata and not metadata["step"].isdecimal():
+            raise CheckpointError(f"{path} is damaged: its step is {metadata['step'][:40]!r}.")
         return Source(
             path=path,
             tensors=Tensors(names),
@@ -212,7 +214,7 @@ def _reader(file: Any, name: str) -> Callable[[], Array]:
 
 def _sharded(path: Path) -> Tensors:
     index = _json(path / INDEX)
-    where = index["weight_map"] if isinstance(index, dict) and "weight_map" in index else None
+    where = index["weight_map"] if "weight_map" in index else None
     if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
         raise CheckpointError(f"{path / INDEX} has no weight_map from tensors to files.")
     shards = {}
@@ -225,8 +227,18 @@ def _sharded(path: Path) -> Tensors:
     return Tensors({tensor: shards[name][tensor] for tensor, name in where.items()})
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return _object(path, path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is not JSON: {error}.") from error
+
+
+def _object(path: Path, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds {type(value).__name__}, not an object.")
+    return value

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from jaxdl.interop.files import KERAS_WEIGHTS, Tensors
 from jaxdl.interop.layout import Array
 
 _OF_TRAINING = ("optimizer/", "metrics/")
+_LARGE = 256 * 2**20
+_LARGE_RATIO = 100
+# What h5py raises about bytes that HDF5 did not write.
+_DAMAGED = (KeyError, MemoryError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def read_h5(path: Path, file: Any) -> Tensors:
@@ -20,7 +25,7 @@ def read_h5(path: Path, file: Any) -> Tensors:
 
     The variables of a layer are numbered in the order in which it made them: of a Dense layer 0 is the kernel
     (in, out) and 1 the bias; of a Conv2D 0 is the kernel (h, w, in, out); of a BatchNormalization gamma, beta, moving
-    mean and moving variance. Links to other files are not followed.
+    mean and moving variance. Links to other files are not followed; variables that are kept in other files are refused.
 
     Args:
       path: For messages.
@@ -37,11 +42,13 @@ def read_h5(path: Path, file: Any) -> Tensors:
         opened = h5py.File(file, "r")  # Kept open by the readers.
         datasets: dict[str, Any] = {}
         opened.visititems(lambda name, item: _keep(datasets, name, item, h5py.Dataset))
-    except (OSError, RuntimeError, KeyError) as error:
+        for name, dataset in datasets.items():
+            _check(path, name, dataset)
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} is no whole HDF5 file: {error}.") from error
     if not datasets:
         raise CheckpointError(f"{path} holds no variables.")
-    return Tensors({name: _reader(dataset) for name, dataset in datasets.items()})
+    return Tensors({name: _reader(path, name, dataset) for name, dataset in datasets.items()})
 
 
 def read_keras(path: Path) -> Tensors:
@@ -51,7 +58,30 @@ def read_keras(path: Path) -> Tensors:
       CheckpointError: as `read_h5`.
     """
     with zipfile.ZipFile(path) as archive:
-        return read_h5(path, io.BytesIO(archive.read(KERAS_WEIGHTS)))
+        entry = archive.getinfo(KERAS_WEIGHTS)
+        if entry.file_size > max(_LARGE, _LARGE_RATIO * entry.compress_size):
+            raise CheckpointError(_bomb(path, KERAS_WEIGHTS, entry.file_size, entry.compress_size))
+        try:
+            weights = archive.read(entry)
+        except (EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise CheckpointError(f"{path} cannot be unpacked: {error}.") from error
+    return read_h5(path, io.BytesIO(weights))
+
+
+def _check(path: Path, name: str, dataset: Any) -> None:
+    """Refuses what would read other files, or take memory for values that are not there."""
+    if dataset.is_virtual or dataset.external:
+        raise CheckpointError(f"{path}: the values of {name} are kept in other files, which are not read.")
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > max(_LARGE, _LARGE_RATIO * stored):
+        raise CheckpointError(_bomb(path, name, dataset.nbytes, stored))
+
+
+def _bomb(path: Path, name: str, declared: int, present: int) -> str:
+    return (
+        f"{path}: {name} declares {declared:,} bytes, but the file has only {present:,} for it: it is damaged, or made "
+        "to exhaust memory."
+    )
 
 
 def _keep(datasets: dict[str, Any], name: str, item: Any, kind: Any) -> None:
@@ -59,5 +89,11 @@ def _keep(datasets: dict[str, Any], name: str, item: Any, kind: Any) -> None:
         datasets[name] = item
 
 
-def _reader(dataset: Any) -> Callable[[], Array]:
-    return lambda: np.asarray(dataset[()])
+def _reader(path: Path, name: str, dataset: Any) -> Callable[[], Array]:
+    def read() -> Array:
+        try:
+            return np.asarray(dataset[()])
+        except _DAMAGED as error:
+            raise CheckpointError(f"{path}: {name} cannot be read: {error}.") from error
+
+    return read

@@ -12,6 +12,12 @@ from jaxdl.errors import CheckpointError
 from jaxdl.interop.files import Tensors
 from jaxdl.interop.layout import Array
 
+# What its unpickler raises about bytes that are none of its own.
+_DAMAGED = (
+    *(AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    *(MemoryError, OverflowError, struct.error),
+)
+
 
 def read_torch(path: Path, entry: str | None = None) -> Tensors:
     """The tensors of a checkpoint.
@@ -41,7 +47,7 @@ def read_torch(path: Path, entry: str | None = None) -> Tensors:
             f"{path} holds more than tensors, which only running its code would read; that is refused. Save its "
             f"state_dict() alone, or as safetensors. ({_first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, struct.error) as error:
+    except _DAMAGED as error:
         raise CheckpointError(f"{path} is no whole PyTorch checkpoint: {_first_line(error)}") from error
     chosen = _chosen(path, content, entry, torch.Tensor)
     return Tensors({name: _reader(tensor, torch) for name, tensor in chosen.items()})

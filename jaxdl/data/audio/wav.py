@@ -182,7 +182,8 @@ def _sound(stream: BinaryIO, header: _Header) -> Sound:
         data = stream.read(len(part) * header.block)
         if len(data) < len(part) * header.block:
             raise _Unfit("was cut short while it was read")
-        part[:] = _scaled(data, header).reshape(-1, header.channels).mean(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # What is not finite is refused below.
+            part[:] = _scaled(data, header).reshape(-1, header.channels).mean(axis=1)
     if not np.isfinite(samples).all():
         raise _Unfit("holds samples that are not finite")
     return Sound(samples, header.rate)

@@ -17,6 +17,7 @@ _PREFIXES = {"train": "train", "test": "t10k"}
 _LARGE = 256 * 2**20
 _LARGE_RATIO = 100
 _MOST_RATIO = 1100  # Deflate cannot do better than 1032.
+_MOST_DIMENSIONS = 16
 
 
 def idx(*, path: str, split: Literal["train", "test"] = "train", labels: tuple[str, ...] = ()) -> ArraySource:
@@ -80,7 +81,7 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 def _parse(file: BinaryIO, path: Path, file_size: int, *, zipped: bool) -> np.ndarray:
     magic = file.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 0 < magic[3] <= _MOST_DIMENSIONS:
         raise DataError(f"{path} is no IDX file: it begins with {magic!r}.")
     lengths = file.read(4 * magic[3])
     if len(lengths) < 4 * magic[3]:

@@ -28,8 +28,8 @@ def read_tfds(
 
     Raises:
       ConfigError: no fields are asked for.
-      DataError: the data set is not there, a field is not or is neither text nor class, two of them are numbers, or a record
-        is bad.
+      DataError: the data set is not there, a field is not or is neither text nor class, two of them are numbers, or a
+        record is bad.
     """
     if not fields:
         raise ConfigError("fields must name the features to read, such as ('text', 'label').")

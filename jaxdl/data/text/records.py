@@ -4,7 +4,9 @@ import collections
 import csv
 import dataclasses
 import gzip
+import itertools
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +16,7 @@ from jaxdl.errors import DataError
 OnBad = Literal["raise", "skip"]
 MAX_CHARACTERS = 10_000_000
 """The longest line that is taken for text."""
+_MOST_BYTES = 4 * MAX_CHARACTERS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +74,8 @@ class Collector:
                 return self.bad(place, f"the field {name!r} is empty", "an empty field")
             if len(str(values[name])) > MAX_CHARACTERS:
                 return self.bad(place, f"the field {name!r} is longer than {MAX_CHARACTERS:,} characters", "too long")
+            if (reason := not_text(str(values[name]))) is not None:
+                return self.bad(place, f"the field {name!r} {reason}", "no text")
         self.rows.append(tuple(str(values[name]) for name in self.names))
         return self.places.append(place)
 
@@ -88,6 +93,19 @@ class Collector:
         columns = zip(*self.rows)
         fields = {name: tuple(column) for name, column in zip(self.names, columns)}
         return Records(fields=fields, places=tuple(self.places), skipped=dict(self.skipped))
+
+
+def not_text(text: str) -> str | None:
+    r"""Why a string is no text that can be written as UTF-8, or None: JSON may hold half of a surrogate pair.
+
+    >>> not_text("a\ud800")
+    'holds half a character, U+D800, at 1'
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"holds half a character, U+{ord(text[error.start]):04X}, at {error.start}"
+    return None
 
 
 def read_lines(
@@ -146,7 +164,7 @@ def read_jsonl(
         place = f"{path}:{number}"
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             collector.bad(place, f"is no JSON: {error}", "no JSON")
             continue
         if not isinstance(value, dict):
@@ -260,7 +278,12 @@ def _decoded(file: Path, encoding: str, collector: Collector | None) -> Iterator
     """The lines of a file, gzipped or not, with their numbers from 1; those of another encoding are bad."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as lines:
-            for number, line in enumerate(lines, 1):
+            for number in itertools.count(1):
+                line = lines.readline(_MOST_BYTES)
+                if not line:
+                    return
+                if len(line) == _MOST_BYTES:
+                    raise DataError(f"{file}:{number}: is longer than {MAX_CHARACTERS:,} characters: cut it up.")
                 try:
                     text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode(encoding)
                 except UnicodeDecodeError as error:
@@ -274,5 +297,5 @@ def _decoded(file: Path, encoding: str, collector: Collector | None) -> Iterator
         raise DataError(f"There is no encoding {encoding!r}.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except EOFError as error:
-        raise DataError(f"{file} cannot be read: it was cut short.") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{file} cannot be read: it was cut short or damaged.") from error

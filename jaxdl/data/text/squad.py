@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.data.text.records import OnBad, Records
+from jaxdl.data.text.records import OnBad, Records, not_text
 from jaxdl.errors import DataError
 
 
@@ -127,7 +127,7 @@ def _entries(path: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         whole = json.loads(file.read_bytes())
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is no JSON: {error}.") from error
     for number, article in enumerate(_part(whole, "data", list, str(file))):
         title = article["title"] if isinstance(article, dict) and "title" in article else f"article {number}"
@@ -158,6 +158,9 @@ def _problem(question: Question, seen: Mapping[str, str]) -> tuple[str, str] | N
         return "empty context", "its context is empty"
     if not question.question.strip():
         return "empty question", "it is empty"
+    for part, text in (("context", question.context), ("question", question.question)):
+        if (reason := not_text(text)) is not None:
+            return "no text", f"its {part} {reason}"
     for start, text in question.answers:
         there = question.context[start : start + len(text)] if start >= 0 else ""
         if there != text or not text.strip():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tokenize
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from jaxdl.errors import DataError
 
 _FORMAT = 1
 _CHUNK = 1024
+_DTYPES = ("uint16", "uint32")
+# What NumPy raises about a file that is not one of its own.
+_DAMAGED = (EOFError, KeyError, OSError, SyntaxError, TypeError, UserWarning, ValueError, tokenize.TokenError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,14 +120,21 @@ def read_stream(*, folder: str) -> TokenStream:
         facts = json.loads((path / "stream.json").read_text())
         if facts["format"] != _FORMAT:
             raise DataError(f"{path} was written by another version of jaxdl: tokenize the corpus again.")
-        tokens = np.memmap(path / "tokens.bin", facts["dtype"], "r")
+        count, size, dtype = facts["tokens"], facts["vocabulary_size"], facts["dtype"]
+        if type(count) is not int or type(size) is not int or dtype not in _DTYPES:
+            raise DataError(f"{path}/stream.json says {count!r} tokens of {dtype!r}, below {size!r}: it is damaged.")
+        tokens = np.memmap(path / "tokens.bin", dtype, "r")
         spans = np.memmap(path / "spans.bin", np.uint16, "r")
-        starts = np.load(path / "starts.npy", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # Mapped, since a header alone may claim any size; copied, since it is small.
+        starts = np.array(np.load(path / "starts.npy", mmap_mode="r", allow_pickle=False))
+    except (*_DAMAGED, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path} holds no token stream: {error}.") from error
-    if len(tokens) != facts["tokens"]:
-        raise DataError(f"{path}/tokens.bin holds {len(tokens)} tokens, not {facts['tokens']}: it was cut short.")
-    size = int(facts["vocabulary_size"])
+    if len(tokens) != count:
+        raise DataError(f"{path}/tokens.bin holds {len(tokens)} tokens, not {count}: it was cut short.")
+    if starts.dtype != np.int64 or starts.ndim != 1 or (np.diff(starts, append=count) < 1).any():
+        raise DataError(f"{path}/starts.npy does not hold where documents start: it is damaged.")
     return TokenStream(tokens=tokens, spans=spans, starts=starts, vocabulary_size=size, name=str(path))
 
 

@@ -1,8 +1,9 @@
 """Text to token ids and back: one tokenizer file format for every kind."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,11 +47,8 @@ class Tokenizer:
     @functools.cached_property
     def _library(self) -> Any:
         library = _import()
-        try:
+        with _explained("This is no tokenizer.json"):
             made = library.Tokenizer.from_str(self.json)
-        # The library raises plain Exception for whatever it cannot read.
-        except Exception as error:
-            raise DataError(f"This is no tokenizer.json: {error}.") from error
         made.no_padding()
         made.no_truncation()
         return made
@@ -65,11 +63,13 @@ class Tokenizer:
 
     def encode(self, text: str, *, special: bool = False) -> np.ndarray:
         """Token ids of a text, int32 (T,); `special` adds what the tokenizer's template puts around one."""
-        return np.asarray(self._library.encode(text, add_special_tokens=special).ids, np.int32)
+        with _explained(f"The tokenizer cannot encode {text[:40]!r}"):
+            return np.asarray(self._library.encode(text, add_special_tokens=special).ids, np.int32)
 
     def encode_all(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
         """Token ids of many texts, on all processors."""
-        encoded = self._library.encode_batch_fast(list(texts), add_special_tokens=special)
+        with _explained("The tokenizer cannot encode a text"):
+            encoded = self._library.encode_batch_fast(list(texts), add_special_tokens=special)
         return [np.asarray(one.ids, np.int32) for one in encoded]
 
     def offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -78,12 +78,14 @@ class Tokenizer:
 
     def offsets_all(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """The `offsets` of many texts, on all processors."""
-        encoded = self._library.encode_batch(list(texts), add_special_tokens=False)
+        with _explained("The tokenizer cannot encode a text"):
+            encoded = self._library.encode_batch(list(texts), add_special_tokens=False)
         return [(np.asarray(one.ids, np.int32), np.asarray(one.offsets, np.int64).reshape(-1, 2)) for one in encoded]
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """The text of token ids; special tokens are left out unless `special`."""
-        return self._library.decode([int(one) for one in ids], skip_special_tokens=not special)
+        with _explained("The tokenizer cannot decode these ids"):
+            return self._library.decode([int(one) for one in ids], skip_special_tokens=not special)
 
     def token(self, index: int) -> str:
         """The token of an id, as the vocabulary spells it.
@@ -219,6 +221,15 @@ def _some(texts: Iterable[str]) -> Iterable[str]:
             yield text
     if empty:
         raise DataError("There is no text to learn a vocabulary from.")
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    # The library raises plain Exception for whatever it cannot read.
+    except Exception as error:
+        raise DataError(f"{what}: {error}.") from error
 
 
 def _import() -> Any:

@@ -31,9 +31,14 @@ class Family:
         """The module of a `config.json`.
 
         Raises:
-          ConfigError: the config has an option that is not implemented here.
+          ConfigError: the config has an option that is not implemented here, or is damaged.
         """
-        return self._imported().model_from(config)
+        try:
+            return self._imported().model_from(config)
+        except ConfigError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ConfigError(f"The config.json describes no {self.module} model: {error!r}.") from error
 
     def layout(self, model: Any = None) -> Layout:
         """The layout for a module of ours; for None, or a module of another family, that of the bare model."""
@@ -91,7 +96,7 @@ def family(name: Any) -> Family:
     Raises:
       ConfigError: it is not known.
     """
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise ConfigError(f"The model type {name!r} is not known here; known are {', '.join(FAMILIES)}.")
     return FAMILIES[name]
 
