@@ -15,6 +15,7 @@ from jaxdl.cli.rendezvous import meet
 from jaxdl.errors import ConfigError, JaxdlError
 
 _RETRY = 0.5
+_LEAVING = 30  # Seconds that a process which ends, in an error say, waits for the others to end too.
 _LOST = re.compile(r"\bgloo\b|heartbeat|coordination service", re.IGNORECASE)  # In JAX's errors about others.
 
 
@@ -66,6 +67,7 @@ def join(options: argparse.Namespace) -> None:
             cluster_detection_method="deactivate",  # It was found already, or is not to be asked.
             initialization_timeout=options.join_seconds,
             heartbeat_timeout_seconds=options.heartbeat_seconds,
+            shutdown_timeout_seconds=_LEAVING,
             coordinator_bind_address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         )
     except (RuntimeError, ValueError) as error:

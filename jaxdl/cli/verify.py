@@ -1,50 +1,24 @@
 """jaxdl verify."""
 
 import argparse
-import os
 
-from jaxdl.cli.environment import use_compile_cache, use_cpu_devices
-from jaxdl.cli.flags import add_config, positive
-from jaxdl.errors import JaxdlError
+from jaxdl.cli import verify_parallel, verify_resume
 
 TAKES_OVERRIDES = True
+PROOFS = {
+    "parallel": (verify_parallel, "one device against every way to spread a step: losses, gradients, parameters"),
+    "resume": (verify_resume, "an uninterrupted run against one that is killed at random moments: every bit"),
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of the verb."""
-    parser.add_argument("what", choices=("parallel",), help="parallel: one device against every way to spread a step")
-    add_config(parser)
-    parser.add_argument("--devices", type=positive, default=8, metavar="N", help="virtual CPU devices (default 8)")
-    parser.add_argument("--steps", type=positive, default=3, metavar="N", help="steps to compare (default 3)")
-    parser.add_argument(
-        "--tolerance", type=float, default=1e-4, metavar="X", help="largest relative difference (default 1e-4)"
-    )
+    proofs = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, (proof, summary) in PROOFS.items():
+        one = proofs.add_parser(name, help=summary, description=f"Compares {summary}.")
+        proof.add_flags(one)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Proves that spreading an experiment over devices changes no number."""
-    use_cpu_devices(options.devices)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA warns of reshardings that are slow on real devices.
-    from jaxdl.cli.train import resolve
-    from jaxdl.train import Experiment
-
-    config, allow = resolve(options, Experiment)
-    use_compile_cache()
-    from jaxdl import config as configs
-    from jaxdl.train.verify import verify_parallel
-
-    experiment = configs.build(config, allow=allow)
-    print(f"{'':27} {'loss':>9} {'gradients':>9} {'parameters':>10}")
-    apart = []
-    for found in verify_parallel(experiment, steps=options.steps):
-        if found.skipped is not None:
-            print(f"{found.name:27} not run: {found.skipped}", flush=True)
-            continue
-        good = found.within(options.tolerance)
-        apart += [] if good else [f"{found.name} ({found.worst})"]
-        verdict = "" if good else f"  differs: {found.worst}"
-        print(f"{found.name:27} {found.loss:9.1e} {found.gradients:9.1e} {found.params:10.1e}{verdict}", flush=True)
-    if apart:
-        raise JaxdlError(f"More than {options.tolerance:g} apart from one device: {', '.join(apart)}.")
-    print(f"All within {options.tolerance:g} of one device, over {options.steps} steps.")
-    return 0
+    """Proves a promise on a user's own experiment."""
+    return PROOFS[options.what][0].run(options)

@@ -1,6 +1,9 @@
 """Plans: sizes and communication of steps whose sizes and communication are known."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +12,7 @@ from jaxdl.models import MLP
 from jaxdl.train.chips import CHIPS
 from jaxdl.train.plan import plan
 
+ALONE = {**os.environ, "XLA_FLAGS": ""}
 WEIGHTS = 4 * (64 * 16 + 16 + 16 * 10 + 10)
 
 
@@ -58,3 +62,18 @@ def test_the_command(capsys, monkeypatch, request):
     assert set(found["chips"]) == set(CHIPS)
     assert main(["plan", *flags, "--chip", "abacus"]) == 2
     assert "The chips are a100" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_more_devices_than_a_process_has(tmp_path, request):
+    source = "jaxdl.data.sources:Synthetic(count=5000, fields={image: {image}, label: {label}})"
+    image = "jaxdl.data.sources.synthetic:Field(dtype=uint8, shape=(8, 8, 1))"
+    label = "jaxdl.data.sources.synthetic:Field(dtype=int32, high=10)"
+    flags = ["--config=configs/vision/digits_mlp.py", "--devices=2560", "--config.train.batch_size=2560", "--json"]
+    flags.append(f"--config.train.source={source.replace('{image}', image).replace('{label}', label)}")
+    command = [sys.executable, "-m", "jaxdl", "plan", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=request.config.rootpath, timeout=500, env=ALONE)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["mesh"]["data"] == 2560
+    assert {one["devices"] for one in found["collectives"]} == {2560}
