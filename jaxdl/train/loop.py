@@ -3,6 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -25,7 +26,7 @@ class Moment(NamedTuple):
     step: int
     state: TrainState
     metrics: Metrics
-    results: Mapping[str, float] = {}
+    results: Mapping[str, float] = MappingProxyType({})
     stop: str | None = None
 
 

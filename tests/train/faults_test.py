@@ -280,7 +280,7 @@ def test_a_full_disk_for_tensorboard_changes_nothing(experiment, tmp_path, strai
 
 def test_a_result_that_is_not_finite_is_strict_json(experiment, tmp_path):
     def bad(moment):
-        moment.results["test/odd"] = float("nan")
+        return moment._replace(results={**moment.results, "test/odd": float("nan")})
 
     train(experiment(steps=2, hooks=(bad,)), tmp_path, quiet=True)
     for name in ("metrics.jsonl", "summary.json", "run.json"):
