@@ -103,6 +103,8 @@ def build_learner(config: Any, allow: Sequence[str]) -> tuple[Learner, Any]:
 def _preprocess(config: Any, allow: tuple[str, ...]) -> Sequence[Any]:
     """The host transforms of the first evaluation, those of its source (`in_memory`) first, without the decoding."""
     evals = config["evals"] if "evals" in config else {}
+    if isinstance(evals, bool | int | float | str | None):
+        raise CheckpointError(f"The evals of the saved config are {evals!r}, not evaluations by name.")
     for name in evals:
         try:
             data = evals[name]["data"]

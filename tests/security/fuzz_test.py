@@ -23,7 +23,7 @@ def test_only_errors_of_jaxdl_leave_a_reader(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_only_errors_of_jaxdl_leave_a_reader_for_long(name):
-    _, found = findings(name, seed=1, seconds=6)
+    _, found = findings(name, seed=1, count=4 * TARGETS[name].inputs)
     assert not found, [(one.what, one.message, one.data[:200]) for one in found]
 
 

@@ -90,6 +90,8 @@ def _parse(file: BinaryIO, path: Path, file_size: int, *, zipped: bool) -> np.nd
     dtype = np.dtype(_TYPES[magic[2]])
     declared = math.prod(shape) * dtype.itemsize
     _check_size(path, shape, declared, file_size - 4 - len(lengths), zipped=zipped)
+    if math.prod(max(1, length) for length in shape) * dtype.itemsize >= 2**63:  # Where another length is 0.
+        raise DataError(f"{path}: its header declares {shape}, which no array can be.")
     array = np.empty(declared, np.uint8)
     filled = 0
     while filled < declared and (count := file.readinto(memoryview(array)[filled : filled + 2**20])):  # type: ignore
