@@ -16,8 +16,8 @@ from jaxdl.errors import ConfigError
 TAKES_OVERRIDES = True
 # What may change between the two halves of a run without changing what it computes up to the last step.
 FREE = (
-    "steps", "epochs", "evals", "hooks", "log_every", "mesh", "mapping", "nonfinite_limit", "remat", "resident",
-    "rollbacks", "rules", "saving", "steps_per_dispatch", "tensorboard", "train.threads", "train.processes",
+    "activations", "steps", "epochs", "evals", "hooks", "log_every", "mesh", "mapping", "nonfinite_limit", "remat",
+    "resident", "rollbacks", "rules", "saving", "steps_per_dispatch", "tensorboard", "train.threads", "train.processes",
 )  # fmt: skip
 
 

@@ -15,11 +15,12 @@ from jax.nn import initializers
 
 from jaxdl.nn.activations import Activation, activation
 from jaxdl.nn.linear import Dense
-from jaxdl.nn.placement import constrain
+from jaxdl.nn.placement import ROWS, constrain
 
 Implementation = Literal["blocks", "ragged", "dense"]
 _BLOCK = 64
-_ROWS, _EXPERT = ("data", "fsdp"), "expert"
+_EXPERT = "expert"
+_OTHERS = tuple(axis for axis in ROWS if axis != _EXPERT)
 
 
 class Routing(flax.struct.PyTreeNode):
@@ -238,11 +239,11 @@ class Plan(flax.struct.PyTreeNode):
         x = self._to_experts(x_GRD.reshape(groups, blocks, rows // blocks, width).swapaxes(0, 1))
         y = x.reshape(blocks, -1, width) @ kernel_EDF
         y = self._to_experts(y.reshape(blocks, groups, rows // blocks, outputs))
-        return constrain(y.swapaxes(0, 1), (*_ROWS, _EXPERT)).reshape(groups, rows, outputs)
+        return constrain(y.swapaxes(0, 1), ROWS).reshape(groups, rows, outputs)
 
     def _to_experts(self, x: jax.Array) -> jax.Array:
         """Sends rows (E, G, C, ...) to the devices of their expert, from where they were split by group."""
-        return x if self.block_experts is not None else constrain(x, _EXPERT, _ROWS)
+        return x if self.block_experts is not None else constrain(x, _EXPERT, _OTHERS)
 
 
 def plan_capacity(experts_GNK: jax.Array, num_experts: int, capacity: int) -> Plan:

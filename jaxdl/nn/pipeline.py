@@ -1,5 +1,6 @@
 """Equal layers spread over the stages of a pipeline, through which the parts of a batch go one after another."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,11 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.errors import ConfigError
-from jaxdl.nn.placement import axis_size, constrain
+from jaxdl.nn.placement import ROWS, axis_size, constrain
 from jaxdl.types import PyTree
 
 STAGE = "stage"
-_ROWS = ("data", "fsdp", "expert")
 _PARTS_PER_STAGE = 4
 
 
@@ -66,11 +66,11 @@ def pipelined(
         held = jnp.roll(held, 1, axis=0).at[0].set(x_parts[jnp.minimum(time, parts - 1)])
         numbers = jnp.clip(time - jnp.arange(count), 0, parts - 1)
         here = jax.tree.map(lambda leaf: leaf[numbers], split)
-        held, outs = everywhere(each, constrain(held, STAGE, _ROWS), here, numbers)
-        held = constrain(held, STAGE, _ROWS)
+        held, outs = everywhere(each, constrain(held, STAGE, ROWS), here, numbers)
+        held = constrain(held, STAGE, ROWS)
         return held, (held, outs)
 
-    nothing = constrain(jnp.zeros((count, *x_parts.shape[1:]), x.dtype), STAGE, _ROWS)
+    nothing = constrain(jnp.zeros((count, *x_parts.shape[1:]), x.dtype), STAGE, ROWS)
     _, (given, outs) = jax.lax.scan(tick, nothing, jnp.arange(parts + count - 1))
     return _merge(given[count - 1 :, -1]), jax.tree.map(lambda leaf: _outs(leaf, parts, count), outs)
 
@@ -81,16 +81,14 @@ def _is_none(x: Any) -> bool:
 
 def _parts(rows: int, count: int) -> int:
     """The largest number of parts that leaves every device rows of each."""
-    devices = 1
-    for axis in _ROWS:
-        devices *= axis_size(axis)
+    devices = math.prod(map(axis_size, ROWS))
     fits = [parts for parts in range(1, _PARTS_PER_STAGE * count + 1) if rows % (parts * devices) == 0]
     return max(fits, default=1)
 
 
 def _split(x: jax.Array, parts: int) -> jax.Array:
     """(B, ...) to (parts, B / parts, ...) by stride, so that rows stay on their device."""
-    return constrain(x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), None, _ROWS)
+    return constrain(x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), None, ROWS)
 
 
 def _merge(x: jax.Array) -> jax.Array:

@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxdl.types import PyTree
 
+ROWS = ("data", "fsdp", "expert")
+"""The axes of a mesh that the rows of a batch are split over."""
 Axes = str | Sequence[str] | None
 """What one dimension is split over: an axis of the mesh, several, or none."""
 

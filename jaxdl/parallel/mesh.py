@@ -10,12 +10,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxdl.errors import ConfigError
+from jaxdl.nn.placement import ROWS
 from jaxdl.types import Batch
 
 AXES = ("data", "fsdp", "expert", "stage", "sequence", "tensor")
 """The axes of a mesh, outermost first: the innermost, whose devices talk most, are nearest to one another."""
-ROWS = ("data", "fsdp", "expert")
-"""The axes that the rows of a batch are split over."""
 
 
 def make_mesh(axes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
