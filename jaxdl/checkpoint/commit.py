@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shutil
 import stat
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,25 @@ def remove(folder: Path, trash: Path) -> None:
     os.rename(folder, trash)
     sync_directory(trash.parent)
     shutil.rmtree(trash)
+
+
+def clear(folder: Path, *, calm: float = 0.2, limit: float = 10.0) -> None:
+    """Deletes a folder of a failed write, and whatever late writers still put there.
+
+    One array that cannot be written fails the whole, while others are still on their way to the disk.
+
+    Args:
+      folder: Need not exist.
+      calm: How long it must stay away, in seconds, to count as gone.
+      limit: When to give up, in seconds; the next run that opens the directory clears what is left.
+    """
+    end = time.monotonic() + limit
+    gone = time.monotonic()
+    while time.monotonic() < min(end, gone + calm):
+        if os.path.lexists(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            gone = time.monotonic()
+        time.sleep(calm / 10)
 
 
 def read_manifest(folder: Path) -> Manifest:

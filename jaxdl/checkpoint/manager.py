@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from jaxdl.checkpoint import arrays, leaves, rotation
-from jaxdl.checkpoint.commit import Corrupt, publish, read_manifest, remove, seal
+from jaxdl.checkpoint.commit import Corrupt, clear, publish, read_manifest, remove, seal
 from jaxdl.checkpoint.failures import describe_failure
 from jaxdl.checkpoint.lock import WorkdirLock, lock_workdir
 from jaxdl.checkpoint.manifest import Manifest, pack, unpack
@@ -261,7 +261,7 @@ class Checkpoints:
         temporary = self._temporary(manifest.step)
         with contextlib.ExitStack() as undo:
             if self._first:
-                undo.callback(shutil.rmtree, temporary, ignore_errors=True)
+                undo.callback(clear, temporary)
             finish()
             if not self._first:
                 return
