@@ -170,8 +170,8 @@ def _examples(options: argparse.Namespace, difference: "Difference") -> list[str
     from jaxdl.train import Experiment
     from jaxdl.train.survival import server
 
-    step = difference.step
-    if step is None or step < 1:
+    number = difference.batch
+    if number is None:
         return []
 
     def names() -> list[str]:
@@ -180,9 +180,9 @@ def _examples(options: argparse.Namespace, difference: "Difference") -> list[str
         config, allow = resolve(options, Experiment)
         experiment = configs.build(config, allow=allow)
         pipeline = dataclasses.replace(experiment.train, seed=experiment.seed)
-        examples = pipeline.indices(step - 1)
+        examples = pipeline.indices(number)
         rows = range(len(examples)) if difference.rows is None else difference.rows
         shown = [f"row {row}: example {examples[row]}, {pipeline.describe(int(examples[row]))}" for row in rows]
         return shown[:_SHOWN] + ([f"and {len(shown) - _SHOWN} more"] if len(shown) > _SHOWN else [])
 
-    return [f"step {step}, {name}" for name in server.ask(names)]
+    return [f"step {difference.step}, {name}" for name in server.ask(names)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
@@ -44,7 +45,8 @@ class Feed:
         parts = list(spans(start, stop, rollbacks))
         plan = (chunk for first, end, _ in parts for chunk in chunks(first, end, self.size, intervals))
         make = self._streamed(parts) if self.data is None else self._resident(rollbacks)
-        with contextlib.closing(prefetch(lambda _: _next(plan, make), 0)) as ahead:
+        number = functools.partial(batch_number, rollbacks=rollbacks)
+        with contextlib.closing(prefetch(lambda _: _next(plan, make, number), 0)) as ahead:
             for item in ahead:
                 if item is None:
                     return
@@ -80,12 +82,15 @@ class Feed:
         return make
 
 
-def _next(plan: Iterator[tuple[int, int]], make: Callable[[int, int], Batch]) -> tuple[int, Batch] | None:
+def _next(
+    plan: Iterator[tuple[int, int]], make: Callable[[int, int], Batch], number: Callable[[int], int]
+) -> tuple[int, Batch] | None:
     chunk = next(plan, None)
     if chunk is None:
         return None
     batch = make(*chunk)
-    sys.audit("jaxdl.batch", *chunk, batch)  # What the learner gets, for who watches: first step, steps, batch.
+    # What the learner gets, for who watches: steps before it, steps it feeds, number of its first batch, batch.
+    sys.audit("jaxdl.batch", *chunk, number(chunk[0]), batch)
     return sum(chunk), batch
 
 

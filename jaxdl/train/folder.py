@@ -13,6 +13,7 @@ import jax
 
 from jaxdl.checkpoint import lock_workdir
 from jaxdl.errors import WorkdirError
+from jaxdl.train.rollback import RollBack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class RunFolder:
     `config.json` is the resolved config, `config.txt` the same with the origin of every value, `provenance.json` the
     versions and devices, `run.json` the labels and the shape of an example, `metrics.jsonl` the log, `summary.json`
     the results, `init.json` what became of each tensor of `init_from`, `tokenizer.json` the tokenizer of a model of
-    text, `checkpoints/` the states.
+    text, `rollbacks.json` the returns to earlier states, `checkpoints/` the states.
     """
 
     path: Path
@@ -53,6 +54,11 @@ class RunFolder:
             return json.loads((self.path / name).read_text())
         except (OSError, ValueError) as error:
             raise WorkdirError(f"{self.path / name} cannot be read: {error}. Is {self.path} a run folder?") from error
+
+    def rollbacks(self) -> tuple[RollBack, ...]:
+        """How often the run went back, and where to."""
+        name = "rollbacks.json"
+        return tuple(RollBack(**fields) for fields in self.read_json(name)) if (self.path / name).exists() else ()
 
 
 @contextlib.contextmanager

@@ -199,10 +199,9 @@ def _bad_rows(events: Sequence[Event], losses: np.ndarray) -> tuple[int, ...]:
 
 
 def _rollbacks(folder: RunFolder, count: int | None) -> tuple[RollBack, ...]:
-    path = folder.path / "rollbacks.json"
-    found = tuple(RollBack(**fields) for fields in folder.read_json(path.name)) if path.exists() else ()
+    found = folder.rollbacks()
     if count is not None and count > len(found):
-        raise ConfigError(f"There is no roll-back {count}: {path} has {len(found)}.")
+        raise ConfigError(f"There is no roll-back {count}: {folder.path / 'rollbacks.json'} has {len(found)}.")
     return found[:count]
 
 

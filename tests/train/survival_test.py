@@ -13,6 +13,7 @@ import pytest
 from jaxdl.cli import main
 from jaxdl.errors import JaxdlError
 from jaxdl.train import train
+from jaxdl.train.rollback import RollBack
 from jaxdl.train.survival import campaign, compare, order
 from jaxdl.train.survival.kills import KINDS, Hit, Kill, Profile, draw, unexpected
 from jaxdl.train.survival.watch import Aim, Board, Injected, Watch
@@ -62,8 +63,8 @@ def test_a_flipped_bit_is_found_in_its_leaf():
     assert compare.states(state, {**state, "more": np.int32(0)}).leaf == "more"
 
 
-def recorded(path, first, count, batch):
-    path.write_text("".join(order.lines(first, count, batch)))
+def recorded(path, first, count, batch, at=None):
+    path.write_text("".join(order.lines(first, count, first if at is None else at, batch)))
     return order.read(path)
 
 
@@ -71,15 +72,35 @@ def test_other_examples_are_named_by_step_and_row(tmp_path):
     image = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3)
     batch = {"image": image, "label": np.arange(4), "mask": np.ones(4, np.float32)}
     known = recorded(tmp_path / "a", 6, 1, batch)
-    assert list(known) == [(7, 0)]
+    assert list(known) == [(7, 6, 0)]
     assert compare.orders(known, recorded(tmp_path / "b", 6, 1, batch)) is None
     swapped = {**batch, "image": image[[0, 2, 1, 3]]}
     difference = compare.orders(known, recorded(tmp_path / "b", 6, 1, swapped))
-    assert (difference.step, difference.rows) == (7, (1, 2))
+    assert (difference.step, difference.batch, difference.rows) == (7, 6, (1, 2))
     assert "differs in 2 of 4 rows" in difference.text
     assert compare.orders(known, {}).step == 7
     assert compare.orders(known, {}, whole=False) is None
     assert compare.orders({}, known).step == 7
+
+
+def test_what_a_run_took_before_it_went_back_is_its_own(tmp_path):
+    backs = (RollBack(step=4, batch=7, first=5, last=7, reason=""),)
+    batch = {"label": np.arange(4)}
+    taken = [recorded(tmp_path / "a", step, 1, batch, at) for step, at in [(3, 3), (4, 4), (4, 7), (5, 8)]]
+    known = {key: value for found in taken for key, value in found.items()}
+    assert compare.orders(known, taken[0] | taken[2] | taken[3], backs) is None, "not every run reads (4, 4)"
+    ahead = recorded(tmp_path / "a", 5, 1, batch, 5)
+    assert compare.orders(known, known | ahead, backs) is None, "read before it went back"
+    assert compare.orders(known, known | ahead).step == 6
+    other = recorded(tmp_path / "a", 5, 1, batch, 6)
+    assert (compare.orders(known, known | other, backs).step, compare.orders(known, other, backs).batch) == (6, 6)
+    assert compare.orders(known, taken[0] | taken[1] | taken[3], backs).text == "the batch of step 5 was never taken"
+    assert compare.orders(known, recorded(tmp_path / "a", 4, 1, {"label": np.arange(4) + 1}, 4), backs).batch == 4
+    later = {**ROWS[3], "loss": 7.0}
+    kept = (RollBack(step=2, batch=7, first=3, last=3, reason=""),)
+    assert compare.logs(ROWS, [*ROWS[:3], later], kept, whole=False) is None, "it may yet be taken back"
+    assert compare.logs(ROWS, [*ROWS[:3], later], kept).step == 3
+    assert compare.logs(ROWS, [{**ROWS[0], "loss": 7.0}, *ROWS[1:]], kept, whole=False).step == 1
 
 
 def test_rows_are_the_same_however_they_are_dispatched_and_spread(tmp_path):
@@ -95,8 +116,8 @@ def test_rows_are_the_same_however_they_are_dispatched_and_spread(tmp_path):
 
 def test_an_unfinished_line_is_left_out(tmp_path):
     path = tmp_path / "order"
-    path.write_text("".join(order.lines(0, 1, {"index": np.arange(2)})) + "2 0 00")
-    assert list(order.read(path)) == [(1, 0)]
+    path.write_text("".join(order.lines(0, 1, 0, {"index": np.arange(2)})) + "2 1 0 00")
+    assert list(order.read(path)) == [(1, 0, 0)]
 
 
 def test_folders(experiment, tmp_path):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from jaxdl.checkpoint.restore import committed_steps
 from jaxdl.errors import JaxdlError
+from jaxdl.train.folder import RunFolder
+from jaxdl.train.rollback import RollBack, batch_number
 from jaxdl.train.survival import compare, order, server
 from jaxdl.train.survival.compare import Difference
 from jaxdl.train.survival.kills import Hit, Kill, Kind, Profile, draw, unexpected
@@ -38,6 +40,7 @@ class Reference:
       folder: Of the run.
       rows: Of its log.
       order: The digests of its batches.
+      rollbacks: How it went back.
       profile: What it is made of.
       processes: How many trained it.
       seconds: How long it took.
@@ -46,6 +49,7 @@ class Reference:
     folder: Path
     rows: list[dict[str, object]]
     order: order.Order
+    rollbacks: tuple[RollBack, ...] = ()
     profile: Profile
     processes: int
     seconds: float
@@ -83,6 +87,7 @@ def reference(launch: Launch, folder: Path) -> Reference:
         folder=folder,
         rows=read_rows(folder / "metrics.jsonl"),
         order=_orders(group),
+        rollbacks=RunFolder(folder).rollbacks(),
         profile=Profile(steps=steps[-1], checkpoints=max(1, group[0].board.saves), events=events),
         processes=len(group),
         seconds=seconds,
@@ -239,7 +244,6 @@ def _strike(group: Sequence[server.Running], kill: Kill, folder: Path) -> bool:
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, number)
     return saving
-    return True
 
 
 def _wrong_end(hit: Hit | None) -> Difference | None:
@@ -249,11 +253,11 @@ def _wrong_end(hit: Hit | None) -> Difference | None:
 
 def _early(known: Reference, folder: Path, found: order.Order) -> Difference | None:
     """What differs already, though the run has not ended."""
-    problem = compare.orders(known.order, found, whole=False)
+    problem = compare.orders(known.order, found, known.rollbacks, whole=False)
     log = folder / "metrics.jsonl"
     if problem is None and log.exists():
-        problem = compare.logs(known.rows, read_rows(log), whole=False)
-    return problem
+        problem = compare.logs(known.rows, read_rows(log), known.rollbacks, whole=False)
+    return None if problem is None else _with_batch(problem, known)
 
 
 def _whole(known: Reference, folder: Path, taken: order.Order) -> tuple[Difference, ...]:
@@ -265,11 +269,18 @@ def _whole(known: Reference, folder: Path, taken: order.Order) -> tuple[Differen
 
     state = server.ask(states)
     found = (
-        compare.orders(known.order, taken),
+        compare.orders(known.order, taken, known.rollbacks),
         compare.logs(known.rows, read_rows(folder / "metrics.jsonl")),
         None if state is None else Difference(**state),
     )
-    return tuple(difference for difference in found if difference is not None)
+    return tuple(_with_batch(difference, known) for difference in found if difference is not None)
+
+
+def _with_batch(difference: Difference, known: Reference) -> Difference:
+    """With the number of the batch that the step has in the end, where another was not found."""
+    if difference.step is None or difference.step < 1 or difference.batch is not None:
+        return difference
+    return dataclasses.replace(difference, batch=batch_number(difference.step - 1, known.rollbacks))
 
 
 def _orders(group: Sequence[server.Running]) -> order.Order:

@@ -15,6 +15,7 @@ from jaxdl.checkpoint.commit import Corrupt, verify
 from jaxdl.checkpoint.lock import LOCK_NAME
 from jaxdl.checkpoint.restore import committed_steps, step_folder
 from jaxdl.errors import CheckpointError
+from jaxdl.train.rollback import RollBack, batch_number
 from jaxdl.train.survival.order import Order, rows_apart
 
 Rows = Sequence[Mapping[str, Any]]
@@ -29,41 +30,58 @@ class Difference:
       text: What, in a line.
       leaf: The leaf of the state that differs, where one does.
       step: The number of the step, as in the log, where it is known.
-      rows: The rows of that step's batch that differ; None where only the step is known.
+      batch: The number of that step's batch, where it is known.
+      rows: The rows of that batch that differ; None where only the step is known.
     """
 
     text: str
     leaf: str | None = None
     step: int | None = None
+    batch: int | None = None
     rows: tuple[int, ...] | None = None
 
 
-def orders(reference: Order, found: Order, *, whole: bool = True) -> Difference | None:
-    """The first step whose batch is another one; with `whole`, also the first that no run took."""
-    for step, first in sorted(found):
-        if (step, first) not in reference:
-            return Difference(text=f"step {step} took a batch that the uninterrupted run has not", step=step)
-        apart = rows_apart(reference[step, first], found[step, first])
-        if apart:
-            rows = tuple(first + row for row in apart)
-            count = len(reference[step, first]) // 4
-            return Difference(
-                text=f"the batch of step {step} differs in {len(rows)} of {count} rows", step=step, rows=rows
-            )
-    missing = sorted(reference.keys() - found.keys())
+def orders(
+    reference: Order, found: Order, rollbacks: Sequence[RollBack] = (), *, whole: bool = True
+) -> Difference | None:
+    """The first step whose batch is another one; with `whole`, also the first that no run took.
+
+    Args:
+      reference: What the uninterrupted run took.
+      found: What the other run took.
+      rollbacks: The returns of the uninterrupted run. What was read ahead of one differs from run to run.
+      whole: Whether the other run has ended.
+    """
+    for key in sorted(found):
+        step, number, first = key
+        if key in reference:
+            apart = rows_apart(reference[key], found[key])
+            if apart:
+                rows = tuple(first + row for row in apart)
+                text = f"the batch of step {step} differs in {len(rows)} of {len(reference[key]) // 4} rows"
+                return Difference(text=text, step=step, batch=number, rows=rows)
+        elif all(batch_number(step - 1, rollbacks[:count]) != number for count in range(len(rollbacks))):
+            text = f"step {step} took a batch that the uninterrupted run has not"
+            return Difference(text=text, step=step, batch=number)
+    last = {key for key in reference if batch_number(key[0] - 1, rollbacks) == key[1]}
+    missing = sorted(last - found.keys())
     if whole and missing:
-        return Difference(text=f"the batch of step {missing[0][0]} was never taken", step=missing[0][0])
+        step, number, _ = missing[0]
+        return Difference(text=f"the batch of step {step} was never taken", step=step, batch=number)
     return None
 
 
-def logs(reference: Rows, found: Rows, *, whole: bool = True) -> Difference | None:
+def logs(reference: Rows, found: Rows, rollbacks: Sequence[RollBack] = (), *, whole: bool = True) -> Difference | None:
     """The first step whose rows of the metrics log are not the same but for times; with `whole`, also what is missing.
 
     Args:
       reference: As `jaxdl.train.writers.read_rows` gives them.
       found: Of the other run.
+      rollbacks: The returns of the uninterrupted run. Before its end, the other has rows that it may yet take back.
       whole: Whether the other run has ended.
     """
+    if rollbacks and not whole:
+        found = [row for row in found if row["step"] <= min(back.step for back in rollbacks)]
     known = {_key(row): _timeless(row) for row in reference}
     for key, number in sorted(Counter(map(_key, found)).items()):
         if number > 1:

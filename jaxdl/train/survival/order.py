@@ -9,15 +9,16 @@ import numpy as np
 
 from jaxdl.types import Batch
 
-Order = dict[tuple[int, int], bytes]
-"""Four bytes a row, by (number of the step, place of the first row in the global batch)."""
+Order = dict[tuple[int, int, int], bytes]
+"""Four bytes a row, by (number of the step, number of its batch, place of the first row in the global batch)."""
 _SHARED = ("count", "data")  # Of a whole chunk of steps, not of a row.
 
 
-def lines(first: int, count: int, batch: Batch) -> Iterator[str]:
+def lines(first: int, count: int, at: int, batch: Batch) -> Iterator[str]:
     """The record of a batch that is taken after `first` steps and feeds `count` of them, one line a step.
 
-    Of several processes each records the rows that it has. Rows that live on the device are known by their index.
+    In the data it is the batch of number `at`, or those from there on. Of several processes each records the rows that
+    it has. Rows that live on the device are known by their index.
     """
     stacked = "count" in batch
     digests: dict[tuple[int, int], int] = {}
@@ -27,7 +28,7 @@ def lines(first: int, count: int, batch: Batch) -> Iterator[str]:
     for number in range(count):
         rows = sorted(row for step, row in digests if step == number)
         values = np.array([digests[number, row] for row in rows], "<u4").tobytes()
-        yield f"{first + number + 1} {rows[0]} {values.hex()}\n"
+        yield f"{first + number + 1} {at + number} {rows[0]} {values.hex()}\n"
 
 
 def read(path: Path) -> Order:
@@ -35,8 +36,8 @@ def read(path: Path) -> Order:
     found: Order = {}
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):
-            step, row, values = line.split()
-            found[int(step), int(row)] = bytes.fromhex(values)
+            step, number, row, values = line.split()
+            found[int(step), int(number), int(row)] = bytes.fromhex(values)
     return found
 
 
