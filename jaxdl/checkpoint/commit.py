@@ -5,6 +5,7 @@ folder is sealed (every file flushed, sized and digested in a manifest, which is
 under which it is found, and it is verified against that manifest before it is read.
 """
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -43,6 +44,26 @@ def publish(folder: Path, name: Path) -> None:
     """Gives a sealed folder its final name, durably: before this call ends it does not exist under that name."""
     os.rename(folder, name)
     sync_directory(name.parent)
+
+
+def replace(folder: Path, name: Path, aside: Path) -> None:
+    """Gives a sealed folder the name of a published one, which is deleted; `put_back` undoes the half of it."""
+    os.rename(name, aside)
+    try:
+        publish(folder, name)
+    except OSError:
+        with contextlib.suppress(OSError):
+            put_back(aside, name)
+        raise
+    shutil.rmtree(aside)
+
+
+def put_back(aside: Path, name: Path) -> None:
+    """Ends a `replace` that was cut short: the old one comes back where the new one is not there yet."""
+    if name.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        publish(aside, name)
 
 
 def remove(folder: Path, trash: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from jaxdl.checkpoint import arrays, leaves, rotation
-from jaxdl.checkpoint.commit import Corrupt, clear, publish, read_manifest, remove, seal
+from jaxdl.checkpoint.commit import Corrupt, clear, publish, put_back, read_manifest, remove, replace, seal
 from jaxdl.checkpoint.failures import describe_failure
 from jaxdl.checkpoint.lock import WorkdirLock, lock_workdir
 from jaxdl.checkpoint.manifest import Manifest, pack, unpack
@@ -40,6 +40,7 @@ from jaxdl.errors import CheckpointError
 from jaxdl.types import PyTree
 
 NOTHING, FAILED = -1, -2
+_REPLACED = "replaced-"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,7 @@ class Checkpoints:
         info: Mapping[str, Any] | None = None,
         *,
         metrics: Mapping[str, float] | None = None,
+        again: bool = False,
         wait: bool = False,
     ) -> float:
         """Saves a state; what is saved is the state at the time of the call, whatever happens to its buffers later.
@@ -120,6 +122,7 @@ class Checkpoints:
           state: A tree of arrays, numbers and random keys.
           info: What else a resumed run must know; dicts, lists, numbers, strings, booleans, None.
           metrics: Values that `best` may rank the step by.
+          again: Whether the step may be the newest saved one, which is then replaced.
           wait: Return only when the step is on the disk.
 
         Returns:
@@ -135,19 +138,21 @@ class Checkpoints:
         info = unpack(pack(info or {}))
         measured = {name: float(value) for name, value in (metrics or {}).items()}
         self.wait()
-        self._check_order(step)
+        again = again and step == self.newest()
+        if not again:
+            self._check_order(step)
         stored, table = leaves.snapshot(state)
         num_bytes = sum(array.nbytes for array in stored.values())
         manifest = Manifest(
             step=step, leaves=tuple(table), info=info, metrics=measured, versions=_versions(), created=_now()
         )
-        problem = self._prepare(step, num_bytes) if self._first else None
+        problem = self._prepare(step, num_bytes, again=again) if self._first else None
         if any_process(problem is not None):
             raise self._failure(step, num_bytes, problem) from problem
         written = {name: array for name, array in stored.items() if array.size}
         finish = arrays.start_write(self._temporary(step) / STATE, written) if written else lambda: None
         self._pending = _Pending(
-            step=step, num_bytes=num_bytes, future=self._thread.submit(self._commit, manifest, stored, finish)
+            step=step, num_bytes=num_bytes, future=self._thread.submit(self._commit, manifest, stored, finish, again)
         )
         if wait:
             self.wait()
@@ -242,13 +247,13 @@ class Checkpoints:
                 raise
             error.add_note(str(failure))
 
-    def _prepare(self, step: int, num_bytes: int) -> OSError | None:
+    def _prepare(self, step: int, num_bytes: int, *, again: bool) -> OSError | None:
         """Makes the temporary folder; the error that prevents it."""
         try:
             if shutil.disk_usage(self.directory).free < 1.1 * num_bytes:
                 return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             stray = step_folder(self.directory, step)
-            if stray.is_dir() and any(stray.iterdir()):
+            if not again and stray.is_dir() and any(stray.iterdir()):
                 skip(self.directory, step, "it was never committed", quarantine=True)
             shutil.rmtree(self._temporary(step), ignore_errors=True)
             self._temporary(step).mkdir()
@@ -256,7 +261,9 @@ class Checkpoints:
             return error
         return None
 
-    def _commit(self, manifest: Manifest, stored: Mapping[str, leaves.Stored], finish: Callable[[], None]) -> None:
+    def _commit(
+        self, manifest: Manifest, stored: Mapping[str, leaves.Stored], finish: Callable[[], None], again: bool
+    ) -> None:
         """Runs in the background: writes, seals, publishes, rotates; a failure leaves no temporary folder."""
         temporary = self._temporary(manifest.step)
         with contextlib.ExitStack() as undo:
@@ -267,7 +274,11 @@ class Checkpoints:
                 return
             table = [dataclasses.replace(leaf, crc32=leaves.digest(stored[leaf.name])) for leaf in manifest.leaves]
             seal(temporary, dataclasses.replace(manifest, leaves=tuple(table)))
-            publish(temporary, step_folder(self.directory, manifest.step))
+            if again:
+                aside = self.directory / f"{_REPLACED}{manifest.step:08d}"
+                replace(temporary, step_folder(self.directory, manifest.step), aside)
+            else:
+                publish(temporary, step_folder(self.directory, manifest.step))
             undo.pop_all()
         self._rotate()
 
@@ -316,6 +327,8 @@ class Checkpoints:
     def _clean(self) -> None:
         for path in [*self.directory.glob("tmp-*"), *self.directory.glob("trash-*")]:
             shutil.rmtree(path, ignore_errors=True)
+        for path in self.directory.glob(f"{_REPLACED}*"):
+            put_back(path, self.directory / path.name.removeprefix(_REPLACED))
         for path in self.directory.iterdir():
             if STEP.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
                 path.rmdir()

@@ -21,6 +21,7 @@ class Moment(NamedTuple):
       metrics: The summed metrics of the steps since the moment before, still on the device.
       results: What was evaluated at this moment, such as `{"test/accuracy": 0.98}`.
       stop: Why training ends here, where it does.
+      unfinished: Whether a signal cut its evaluations short. The rest of the hooks see it when training goes on.
     """
 
     step: int
@@ -28,6 +29,7 @@ class Moment(NamedTuple):
     metrics: Metrics
     results: Mapping[str, float] = MappingProxyType({})
     stop: str | None = None
+    unfinished: bool = False
 
 
 Hook = Callable[[Moment], Moment | None]
@@ -63,11 +65,22 @@ def fit(
         if len(queue) > in_flight:
             jax.block_until_ready(queue.popleft())
         moment = Moment(step=step, state=state, metrics=metrics)
-        for hook in hooks:
-            moment = hook(moment) or moment
+        moment = see(moment, hooks)
         if moment.stop:
             break
     return moment
+
+
+def see(moment: Moment, hooks: Iterable[Hook]) -> Moment:
+    """Shows a moment to hooks in order; returns what they make of it."""
+    for hook in hooks:
+        moment = hook(moment) or moment
+    return moment
+
+
+def when_finished(hook: Hook) -> Hook:
+    """The hook, but for moments whose evaluations were cut short: those it sees when they are taken up again."""
+    return lambda moment: None if moment.unfinished else hook(moment)
 
 
 def chunks(start: int, stop: int, size: int, intervals: Iterable[int]) -> Iterator[tuple[int, int]]:

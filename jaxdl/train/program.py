@@ -208,21 +208,25 @@ def _scheduled(
         batches=batches,
         every=evaluation.interval(experiment.steps_per_epoch),
         at_end=evaluation.at_end,
-        report=_reporting(experiment, name, learner, batches),
+        report=_reporting(experiment, name, learner),
     )
 
 
 def _reporting(
-    experiment: Experiment, name: str, learner: Learner, batches: Iterable[Batch]
-) -> Callable[[TrainState], Mapping[str, float]] | None:
-    """The report of an evaluation, of a state."""
+    experiment: Experiment, name: str, learner: Learner
+) -> Callable[[TrainState, Iterable[Batch]], Mapping[str, float]] | None:
+    """The report of an evaluation, of a state and the batches of a pass."""
     report = experiment.evals[name].report
     if report is None:
         return None
     decode = getattr(experiment.task, "decode", None)
     if decode is None:
         raise ConfigError(f"The report of {name!r} needs a task with `decode`.")
-    return lambda state: {key: float(x) for key, x in report(predictions(learner, decode, state, batches)).items()}
+
+    def results(state: TrainState, batches: Iterable[Batch]) -> Mapping[str, float]:
+        return {key: float(x) for key, x in report(predictions(learner, decode, state, batches)).items()}
+
+    return results
 
 
 def describe(program: Program) -> str:

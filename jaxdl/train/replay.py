@@ -22,6 +22,7 @@ from jaxdl.train.hooks import Evaluate, Log
 from jaxdl.train.hooks.save import recall
 from jaxdl.train.loop import Hook, chunks, fit
 from jaxdl.train.program import Program, prepare
+from jaxdl.train.resume import is_unfinished
 from jaxdl.train.rollback import RollBack, batch_number, recorded, spans
 from jaxdl.train.start import begin
 from jaxdl.train.writers import read_rows
@@ -215,6 +216,8 @@ def _nearest(folder: RunFolder, program: Program, most: int, rollbacks: tuple[Ro
             found = checkpoints.restore(program.state, step=step)
             known = recorded(found.info) if found is not None else ()
             rest = rollbacks[len(known) :]
+            if found is not None and is_unfinished(found):
+                continue
             if rollbacks[: len(known)] == known and all(back.step >= step for back in rest):
                 return found
     return None

@@ -53,15 +53,18 @@ class Reporter:
     ) -> None:
         self._resources.close()
 
-    def begin(self, start: int) -> None:
-        """Opens the logs at a step, anew where they are open; rows beyond it, of a run that was killed, are dropped."""
+    def begin(self, start: int, *, unfinished: bool = False) -> None:
+        """Opens the logs at a step, anew where they are open; rows beyond it, of a run that was killed, are dropped.
+
+        Those of evaluations at an `unfinished` moment too, as they are made again.
+        """
         self._resources.close()
         if self._loud:
             self._progress = Progress(self._experiment.total_steps, start=start)
             self._resources.callback(self._progress.close)
         if self._folder is not None:
             self._jsonl = self._resources.enter_context(JsonlWriter(self._folder.metrics))
-            self._jsonl.truncate_after(start)
+            self._jsonl.truncate_after(start, last="train" if unfinished else None)
             if self._experiment.tensorboard:
                 events = TensorBoardWriter(self._folder.path / "tensorboard", purge_step=start + 1)
                 self._events = self._resources.enter_context(events)

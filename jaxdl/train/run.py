@@ -21,10 +21,11 @@ from jaxdl.train.folder import RunFolder, open_run
 from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite, StopOnSignal
 from jaxdl.train.hooks.nonfinite import explain, failure, is_sound
 from jaxdl.train.hooks.preemption import INTERRUPTED
-from jaxdl.train.hooks.save import recall, remembered
-from jaxdl.train.loop import Hook, Moment, fit
+from jaxdl.train.hooks.save import remembered
+from jaxdl.train.loop import Hook, Moment, fit, see, when_finished
 from jaxdl.train.program import Program, compile_step, describe, prepare
 from jaxdl.train.reporter import Reporter
+from jaxdl.train.resume import facts, first_moment
 from jaxdl.train.rollback import RollBack, answer, recorded
 from jaxdl.train.start import Start, begin
 
@@ -134,17 +135,20 @@ def _attempt(
     """Trains from a beginning to the end, or to where something stops it."""
     last = experiment.total_steps
     memories = log, *_ = _memories(experiment, reporter)
-    start, state, ended = _begin(beginning, memories, reporter)
-    reporter.begin(start)
-    if start >= last or ended is not None:
-        reporter.note(f"Nothing is left to train: {ended or f'step {start} of {last} is reached'}.")
-        return program, Moment(step=start, state=state, metrics={}, stop=ended)
+    moment = first_moment(experiment, program, beginning, memories, reporter)
+    reporter.begin(moment.step, unfinished=moment.unfinished)
     save = _save(experiment, checkpoints, memories, rollbacks)
-    judge = Evaluate(program.evals, last, reporter.eval_row, log.flush, log.skip_time)
+    judge = Evaluate(program.evals, last, reporter.eval_row, log.flush, log.skip_time, signals.asked)
     nonfinite = StopNonFinite(experiment.nonfinite_limit)
-    hooks = [log, judge, *experiment.hooks, reporter.moment, signals, *save, nonfinite]
-    program, moment = _fit(experiment, program, state, start, rollbacks, hooks, reporter)
-    log.flush()
+    hooks = [log, judge, *map(when_finished, (*experiment.hooks, reporter.moment)), signals, *save, nonfinite]
+    if moment.unfinished:
+        reporter.note(f"A signal cut the evaluation of step {moment.step} short; it is made again.")
+        moment = see(moment._replace(unfinished=False), hooks[1:])
+    elif moment.step >= last or moment.stop is not None:
+        reporter.note(f"Nothing is left to train: {moment.stop or f'step {moment.step} of {last} is reached'}.")
+    if moment.step < last and moment.stop is None:
+        program, moment = _fit(experiment, program, moment, rollbacks, hooks, reporter)
+        log.flush()
     return program, moment
 
 
@@ -159,40 +163,22 @@ def _afresh(experiment: Experiment, program: Program, memory: Mapping[str, Any])
     return Restored(step=0, state=state, info={"hooks": memory, "stopped": None}, metrics={})
 
 
-def _begin(
-    beginning: Restored | Start, memories: Sequence[Hook], reporter: Reporter
-) -> tuple[int, TrainState, str | None]:
-    """The step and state to begin at, and why training had ended there, where it had."""
-    if isinstance(beginning, Start):
-        for note in beginning.notes:
-            reporter.note(note)
-        return 0, beginning.state, None
-    restored = beginning
-    for skipped in restored.skipped:
-        reporter.warn(f"Checkpoint {skipped.step} is corrupt and was set aside as {skipped.moved_to}: {skipped.reason}")
-    recall(memories, restored.info["hooks"])
-    if restored.step:
-        reporter.note(f"Resumed from step {restored.step} (verified).")
-    return restored.step, restored.state, restored.info["stopped"]
-
-
 def _fit(
     experiment: Experiment,
     program: Program,
-    state: TrainState,
-    start: int,
+    moment: Moment,
     rollbacks: Sequence[RollBack],
     hooks: Sequence[Any],
     reporter: Reporter,
 ) -> tuple[Program, Moment]:
-    batches = program.feed.batches(start, experiment.total_steps, experiment.intervals(), rollbacks)
+    batches = program.feed.batches(moment.step, experiment.total_steps, experiment.intervals(), rollbacks)
     with contextlib.closing(batches):
         first = next(batches)
         program, seconds = compile_step(program, first[1])
         once = dataclasses.replace(experiment, remat="none", mapping="jit")
         reporter.compiled(seconds, lambda: flops(assemble(once).step, program.state, program.sample))
-        hooks[0].start(start)
-        return program, fit(program.learner, _chain(first, batches), state, hooks=hooks)
+        hooks[0].start(moment.step)
+        return program, fit(program.learner, _chain(first, batches), moment.state, hooks=hooks)
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -209,12 +195,8 @@ def _save(
 
     def info(moment: Moment) -> Mapping[str, Any]:
         log.flush()
-        return {
-            "hooks": remembered(memories),
-            "stopped": None if moment.stop == INTERRUPTED else moment.stop,
-            "results": dict(moment.results),
-            "rollbacks": [back.json() for back in rollbacks],
-        }
+        backs = [back.json() for back in rollbacks]
+        return {"hooks": remembered(memories), "rollbacks": backs, **facts(moment)}
 
     sound = partial(is_sound, limit=experiment.nonfinite_limit)
     return (Save(checkpoints, experiment.saving.every, experiment.total_steps, _best(experiment), info, sound),)

@@ -64,10 +64,11 @@ class JsonlWriter:
         except OSError as error:
             raise self._failure(error) from error
 
-    def truncate_after(self, step: int) -> int:
+    def truncate_after(self, step: int, *, last: str | None = None) -> int:
         """Drops the rows above `step`, which a resumed run will write again; returns how many.
 
-        The file is replaced as a whole, so that a kill leaves the old or the new one.
+        With `last`, the rows of `step` itself go too, but for those of this kind. The file is replaced as a whole, so
+        that a kill leaves the old or the new one.
 
         Raises:
           WorkdirError: the file cannot be rewritten.
@@ -75,7 +76,8 @@ class JsonlWriter:
         """
         kept, dropped = [], 0
         for number, line in _lines(self.path):
-            if _parse(self.path, number, line)["step"] <= step:
+            row = _parse(self.path, number, line)
+            if row["step"] < step or (row["step"] == step and (last is None or row.get("kind") == last)):
                 kept.append(line)
             else:
                 dropped += 1

@@ -25,7 +25,7 @@ def make_state(step):
 def save_steps(command):
     """Saves steps one by one and tells each; with a fault armed after the directory is open."""
     checkpoints = Checkpoints(command["directory"], keep=command["keep"], best=BestOf(metric="score"))
-    first = (checkpoints.newest() or 0) + 1
+    first = (checkpoints.newest() or 0) + (0 if command["replace"] else 1)
     shim = ctypes.CDLL(None)
     if command["fault"]:
         shim.faults_arm(command["directory"].encode(), *command["fault"])
@@ -33,7 +33,12 @@ def save_steps(command):
     for step in range(first, first + command["count"]):
         try:
             checkpoints.save(
-                step, make_state(step), {"step": step}, metrics={"score": -float(step)}, wait=command["wait"]
+                step,
+                make_state(step),
+                {"step": step},
+                metrics={"score": -float(step)},
+                again=command["replace"],
+                wait=command["wait"],
             )
             tell({"step": step})
         except CheckpointError as error:

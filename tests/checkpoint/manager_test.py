@@ -171,6 +171,33 @@ def test_a_step_that_would_not_be_the_newest_is_refused(tmp_path):
                 checkpoints.save(step, {"x": np.zeros(3)})
 
 
+def test_the_newest_step_may_be_saved_again(tmp_path):
+    with Checkpoints(tmp_path, keep=2, best=BestOf(metric="score")) as checkpoints:
+        for step, score in ((1, 0.0), (2, 1.0), (3, 0.5)):
+            checkpoints.save(step, {"x": np.full(3, step)}, {"is": "old"}, metrics={"score": score}, again=True)
+        checkpoints.save(3, {"x": np.full(3, 7)}, {"is": "new"}, metrics={"score": 2.0}, again=True, wait=True)
+        assert checkpoints.steps() == [2, 3]
+        assert checkpoints.best_steps()[0] == 3
+        restored = checkpoints.restore({"x": np.zeros(3, int)})
+        assert (restored.info, restored.state["x"].tolist(), restored.skipped) == ({"is": "new"}, [7, 7, 7], ())
+        with pytest.raises(CheckpointError, match="Step 3 is already saved"):
+            checkpoints.save(2, {"x": np.zeros(3)}, again=True)
+    assert sorted(os.listdir(tmp_path)) == ["00000002", "00000003"]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_old_one_comes_back_where_the_new_one_was_not_there_yet(tmp_path, moved):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, {"x": np.full(3, 3)}, {"is": "old"}, wait=True)
+        os.rename(tmp_path / "00000003", tmp_path / "replaced-00000003")
+        if moved:
+            checkpoints.save(3, {"x": np.full(3, 7)}, {"is": "new"}, wait=True)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore({"x": np.zeros(3, int)})
+        assert restored.info == {"is": "new" if moved else "old"}
+    assert os.listdir(tmp_path) == ["00000003"]
+
+
 def test_only_committed_folders_count_and_leftovers_go(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"x": np.zeros(3)}, wait=True)

@@ -84,6 +84,18 @@ def test_resuming_writes_each_step_once(tmp_path, torn):
     assert os.listdir(tmp_path) == ["metrics.jsonl"]
 
 
+def test_what_is_made_again_at_the_last_step_goes_too(tmp_path):
+    with JsonlWriter(tmp_path / "m") as writer:
+        for step, kind in ((1, "train"), (1, "test"), (2, "train"), (2, "test"), (2, "other"), (3, "train")):
+            writer.write(step, kind, {})
+        assert writer.truncate_after(2, last="train") == 3
+    assert [(row["step"], row["kind"]) for row in read_rows(tmp_path / "m")] == [
+        (1, "train"),
+        (1, "test"),
+        (2, "train"),
+    ]
+
+
 def test_a_damaged_line_is_named(tmp_path):
     path = tmp_path / "m"
     path.write_text('{"step": 1}\n{"step": \n{"step": 2}\n')

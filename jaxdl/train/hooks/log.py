@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdl.learners import TrainState
 from jaxdl.metrics import add
 from jaxdl.optim import learning_rate_at
 from jaxdl.train.evaluation import scalars
 from jaxdl.train.loop import Moment
+from jaxdl.train.plain import Plain, from_plain, to_plain
 from jaxdl.types import Metrics
 
 _add = jax.jit(add)
@@ -39,7 +39,7 @@ class Log:
     ) -> None:
         self.every, self._write, self._last_step, self._clock = every, write, last, clock
         self._window: Metrics | None = None
-        self._saved: list[np.ndarray] | None = None
+        self._saved: Plain = ()
         self._waiting: deque[tuple[int, float, Metrics, Any]] = deque()
         self._last: tuple[int, float] | None = None
 
@@ -66,18 +66,15 @@ class Log:
 
     def state(self) -> dict[str, Any]:
         """The sums of the window so far, to save with a checkpoint."""
-        leaves = [np.asarray(x) for x in jax.tree.leaves(jax.device_get(self._window))]
-        return {"window": [{"dtype": str(x.dtype), "shape": x.shape, "values": x.ravel().tolist()} for x in leaves]}
+        return {"window": self._saved or to_plain(self._window)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state` returned."""
-        self._saved = [np.asarray(x["values"], x["dtype"]).reshape(x["shape"]) for x in state["window"]] or None
+        self._saved = state["window"]
 
     def _merged(self, metrics: Metrics) -> Metrics:
-        if self._saved is not None:
-            if [(x.shape, x.dtype) for x in self._saved] == [(x.shape, x.dtype) for x in jax.tree.leaves(metrics)]:
-                self._window = jax.tree.unflatten(jax.tree.structure(metrics), self._saved)
-            self._saved = None  # Where the metrics are no longer the same, the window begins here.
+        if self._saved:  # Where the metrics are no longer the same, the window begins here.
+            self._window, self._saved = from_plain(self._saved, metrics), ()
         return metrics if self._window is None else _add(self._window, metrics)
 
     def _flush(self, *, newer_than: int) -> None:

@@ -21,6 +21,7 @@ class StopOnSignal:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._asked, self._questions = False, 0
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopOnSignal":
@@ -36,10 +37,14 @@ class StopOnSignal:
 
     def __call__(self, moment: Moment) -> Moment | None:
         """Stops where a signal has come."""
-        if jax.process_count() > 1:
-            asked = multihost_utils.reached_preemption_sync_point(moment.step)
-            return moment._replace(stop=moment.stop or INTERRUPTED) if asked else None
-        return None if self.received is None else moment._replace(stop=moment.stop or INTERRUPTED)
+        return moment._replace(stop=moment.stop or INTERRUPTED) if self.asked() else None
+
+    def asked(self) -> bool:
+        """Whether to stop now. Where several processes train, all ask equally often and have the same answers."""
+        if jax.process_count() > 1 and not self._asked:
+            self._questions += 1
+            self._asked = multihost_utils.reached_preemption_sync_point(self._questions)
+        return self._asked or self.received is not None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)

@@ -20,6 +20,8 @@ class Save:
       best: The result that the best checkpoints are kept by.
       info: Makes what to save beside the state of a moment.
       sound: Whether a state may be saved; one that may not be ends the training.
+
+    The checkpoint of an unfinished moment is replaced by that of the same moment, once it is finished.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Save:
         if not self._sound(moment.state):
             # What a signal cuts short is looked at again when it goes on, at the step where a save is due.
             return moment if moment.stop == INTERRUPTED else moment._replace(stop=NON_FINITE)
-        self._checkpoints.save(moment.step, moment.state, self._info(moment), metrics=dict(moment.results))
+        self._checkpoints.save(moment.step, moment.state, self._info(moment), metrics=dict(moment.results), again=True)
         return None
 
 

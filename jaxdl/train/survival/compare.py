@@ -19,7 +19,7 @@ from jaxdl.train.rollback import RollBack, batch_number
 from jaxdl.train.survival.order import Order, rows_apart
 
 Rows = Sequence[Mapping[str, Any]]
-_TEMPORARY = ("tmp-*", "trash-*", "corrupt-*", ".*.tmp", LOCK_NAME)
+_TEMPORARY = ("tmp-*", "trash-*", "replaced-*", "corrupt-*", ".*.tmp", LOCK_NAME)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 import os
 import signal
 import threading
@@ -5,8 +7,11 @@ import threading
 import pytest
 
 from jaxdl.errors import Preempted
-from jaxdl.train import Moment, train
+from jaxdl.optim import adam, optimizer, reduce_on_plateau
+from jaxdl.train import EarlyStopping, Moment, Plateau, Saving, train
+from jaxdl.train.evaluation import evaluate
 from jaxdl.train.hooks import StopOnSignal
+from jaxdl.train.survival import compare
 from jaxdl.train.writers import read_rows
 
 MOMENT = Moment(step=1, state=None, metrics={})
@@ -56,6 +61,87 @@ def test_an_interrupted_run_saves_and_goes_on_as_if_nothing_had_been(experiment,
         return [{key: value for key, value in row.items() if not key.startswith("time")} for row in found]
 
     assert rows("halves") == rows("whole")
+
+
+@pytest.fixture
+def signal_in_evaluation(monkeypatch):
+    """`at(count)`: SIGTERM comes as the `count`-th batch of evaluations is taken, once."""
+
+    def at(count):
+        left = itertools.count(1)
+
+        def counted(learner, state, batches):
+            def taken():
+                for batch in batches:
+                    if next(left) == count:
+                        os.kill(os.getpid(), signal.SIGTERM)
+                    yield batch
+
+            return evaluate(learner, state, taken())
+
+        monkeypatch.setattr("jaxdl.train.hooks.evaluate.evaluate", counted)
+
+    return at
+
+
+def twice_evaluated(experiment):
+    """Two evaluations every 10 steps, after which hooks change the state; windows of the log do not end with them."""
+    evals = {"a": experiment().evals["test"], "b": experiment().evals["test"]}
+    evals = {name: dataclasses.replace(one, every=10) for name, one in evals.items()}
+    plateau = reduce_on_plateau(factor=0.5, patience=1, threshold=0.99)
+    return experiment(
+        steps=30,
+        evals=evals,
+        hooks=(Plateau("b/loss"), Counting(), EarlyStopping("b/accuracy", mode="max", patience=9)),
+        optimizer=optimizer(rule=adam(), learning_rate=5e-3, plateau=plateau),
+        log_every=7,
+        saving=Saving(every=6, keep=1, best="a/loss", mode="min"),
+    )
+
+
+class Counting:
+    """Sums what it sees."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, moment):
+        loss = moment.metrics["loss"].compute()
+        self.seen.append([moment.step, float(loss), len(moment.results)])
+
+    def state(self):
+        return {"seen": self.seen}
+
+    def restore(self, state):
+        self.seen = state["seen"]
+
+
+@pytest.mark.usefixtures("here_on_one_device")
+@pytest.mark.parametrize("count", [1, 2, 4, 6, 10, 12])
+def test_a_signal_does_not_wait_for_the_end_of_an_evaluation(experiment, tmp_path, signal_in_evaluation, count):
+    train(twice_evaluated(experiment), tmp_path / "whole", quiet=True)
+    signal_in_evaluation(count)
+    step = 10 * ((count - 1) // 6 + 1)
+    with pytest.raises(Preempted, match=f"interrupted at step {step} and saved"):
+        train(twice_evaluated(experiment), tmp_path / "cut", quiet=True)
+    rows = read_rows(tmp_path / "cut" / "metrics.jsonl")
+    whole_evaluations = [row for row in rows if row["kind"] in ("a", "b")]
+    assert len(whole_evaluations) == count // 3, "what was under way was left"
+    for _ in range(2):  # The second time nothing is left to do.
+        train(twice_evaluated(experiment), tmp_path / "cut", quiet=True)
+        assert compare.folders(tmp_path / "whole", tmp_path / "cut") is None
+        assert compare.logs(*(read_rows(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))) is None
+
+
+def test_a_signal_may_come_again_in_the_evaluation_that_is_taken_up(experiment, tmp_path, signal_in_evaluation):
+    train(twice_evaluated(experiment), tmp_path / "whole", quiet=True)
+    for count in (2, 5, 1):
+        signal_in_evaluation(count)
+        with pytest.raises(Preempted, match="interrupted at step 10 and saved"):
+            train(twice_evaluated(experiment), tmp_path / "cut", quiet=True)
+    train(twice_evaluated(experiment), tmp_path / "cut", quiet=True)
+    assert compare.folders(tmp_path / "whole", tmp_path / "cut") is None
+    assert compare.logs(*(read_rows(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))) is None
 
 
 def test_without_a_run_folder_the_message_does_not_promise_a_checkpoint(experiment):
