@@ -11,6 +11,7 @@ from jaxdl.cli.environment import allowed, import_from_here, keep_freed_memory, 
 from jaxdl.cli.flags import add_config, natural, positive
 from jaxdl.cli.processes import join, told_when_lost
 from jaxdl.cli.signals import preempted_by_sigterm
+from jaxdl.cli.watchdog import ended_when_stuck
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -32,6 +33,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument(
         "--cpu-devices", type=positive, metavar="N", help="pretend that the CPU is N devices, to try out a mesh"
+    )
+    parser.add_argument(
+        "--stall-seconds",
+        type=positive,
+        metavar="S",
+        help="end with 1 and say where, when no step or batch of an evaluation is begun for so long (default: never)",
     )
     several = parser.add_argument_group("several processes")
     several.add_argument(
@@ -82,7 +89,7 @@ def _train(options: argparse.Namespace) -> int:
             provenance([str(d) for d in jax.devices()], config_path=options.config.split(":")[0]), indent=1
         ),
     }
-    with told_when_lost():
+    with told_when_lost(), ended_when_stuck(options.stall_seconds):
         outcome = train(experiment, options.workdir, record=record, quiet=options.quiet, force_lock=options.force_lock)
     if not options.quiet and jax.process_index() == 0:
         for name, value in sorted(outcome.results.items()):
