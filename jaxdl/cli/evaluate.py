@@ -36,8 +36,9 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"The config of {options.workdir} has no evals.")
     if options.split is not None and options.split not in names:
         raise ConfigError(f"There is no evaluation {options.split!r}; there are {', '.join(names)}.")
+    known = () if loaded.tokenizer is None else ((loaded.config["tokenizer"], loaded.tokenizer),)
     for name in names if options.split is None else [options.split]:
-        evaluation = configs.build(config["evals"][name], allow=allow)
+        evaluation = configs.build(config["evals"][name], allow=allow, known=known)
         _show(name, loaded.step, _measure(loaded, evaluation, options.replicates), as_json=options.json)
     return 0
 

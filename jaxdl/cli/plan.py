@@ -30,17 +30,16 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA warns of reshardings, which the table shows.
     if options.devices > DEVICES_OF_A_PROCESS:
         join_nobody()
-    from jaxdl.cli.train import resolve
+    from jaxdl.cli.train import build_experiment, resolve
     from jaxdl.train import Experiment
 
     config, allow = resolve(options, Experiment)
-    from jaxdl import config as configs
     from jaxdl.train.chips import CHIPS
     from jaxdl.train.plan import plan
 
     if options.chip is not None and options.chip not in CHIPS:
         raise ConfigError(f"The chips are {', '.join(CHIPS)}, not {options.chip!r}.")
-    found = plan(configs.build(config, allow=allow))
+    found = plan(build_experiment(config, allow))
     chips = {name: chip for name, chip in CHIPS.items() if options.chip in (None, name)}
     if options.json:
         shown = {key: value for key, value in vars(found).items() if key != "state"}

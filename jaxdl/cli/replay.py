@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from jaxdl import config as configs
+    from jaxdl.cli.train import build_experiment
     from jaxdl.train.replay import replay
 
     allow = allowed(options)
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if not saved.is_file():
         raise ConfigError(f"{options.workdir} has no config.json: give the folder of a run that `jaxdl train` made.")
     config = configs.override(configs.from_json(saved.read_text()), options.overrides, allow=allow)
-    experiment = configs.build(config, allow=allow)
+    experiment = build_experiment(config, allow, Path(options.workdir))
     found = replay(experiment, options.workdir, options.step, rollbacks=options.rollbacks)
     print(json.dumps(_json(found), allow_nan=False) if options.json else _text(found))
     return 0

@@ -85,17 +85,16 @@ def _of_config(options: argparse.Namespace) -> _Subject:
     """The state that training would begin with, as shapes on the config's mesh."""
     if options.step is not None:
         raise ConfigError("--step goes with --workdir: a config has no steps to choose from.")
-    from jaxdl.cli.train import resolve
+    from jaxdl.cli.train import build_experiment, resolve
     from jaxdl.train import Experiment
 
     config, allow = resolve(options, Experiment)
     import jax
 
-    from jaxdl import config as configs
     from jaxdl.parallel import abstract_state, make_mesh
     from jaxdl.train.experiment import assemble
 
-    experiment = configs.build(config, allow=allow)
+    experiment = build_experiment(config, allow)
     mesh = make_mesh(experiment.mesh)
     plain = dataclasses.replace(experiment, mapping="jit")
     example = dataclasses.replace(experiment.train, batch_size=1)[0]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,7 @@ def _train(options: argparse.Namespace) -> int:
     from jaxdl import config as configs
     from jaxdl.config.provenance import provenance
 
-    experiment = configs.build(config, allow=allow)
+    experiment = build_experiment(config, allow, Path(options.workdir))
     record = {
         "config.json": configs.to_json(config),
         "config.txt": configs.show(config) + "\n",
@@ -106,9 +107,50 @@ def resolve(options: argparse.Namespace, root: Callable[..., Any]) -> tuple[Any,
 
     allow = allowed(options) if options.config.endswith(".json") else None
     import_from_here(allow)
-    config = configs.override(configs.load(options.config), options.overrides, allow=allow)
+    config = configs.load(options.config)
+    config = configs.override(config, _everywhere(config, options.overrides), allow=allow)
     configs.check(config, root, allow=allow)
     return config, allow
+
+
+def _everywhere(config: Any, overrides: list[str]) -> list[str]:
+    """The overrides, those of the tokenizer also wherever else the config has the same one."""
+    from jaxdl import config as configs
+
+    found = list(overrides)
+    of_tokenizer = [one.removeprefix("tokenizer") for one in overrides if re.match(r"tokenizer[.=]", one)]
+    if of_tokenizer and "tokenizer" in config and config["tokenizer"] is not None:
+        places = [place for place in configs.places(config, config["tokenizer"]) if place != "tokenizer"]
+        found += [place + one for place in places for one in of_tokenizer]
+    return found
+
+
+def build_experiment(config: Any, allow: tuple[str, ...] | None, workdir: Path | None = None) -> Any:
+    """The experiment of a config, with one tokenizer wherever the config has the same.
+
+    It is that of the run folder, where there is a run of this tokenizer already: its file is what the model was trained
+    with, whatever the texts have become.
+    """
+    from jaxdl import config as configs
+
+    if "tokenizer" not in config or config["tokenizer"] is None:
+        return configs.build(config, allow=allow)
+    tokenizer = _of_run(config["tokenizer"], workdir) if workdir is not None else None
+    tokenizer = configs.build(config["tokenizer"], allow=allow) if tokenizer is None else tokenizer
+    return configs.build(config, allow=allow, known=((config["tokenizer"], tokenizer),))
+
+
+def _of_run(spec: Any, workdir: Path) -> Any:
+    """The tokenizer of a run whose config says the same of it."""
+    from jaxdl import config as configs
+
+    saved, written = workdir / "config.json", workdir / "tokenizer.json"
+    if not saved.exists() or not written.exists():
+        return None
+    from jaxdl.data.text import load_tokenizer
+
+    before = configs.from_json(saved.read_text())
+    return load_tokenizer(path=str(written)) if configs.places(before, spec) else None
 
 
 def _reloads(config: Any) -> bool:

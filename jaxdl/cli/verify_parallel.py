@@ -22,15 +22,14 @@ def run(options: argparse.Namespace) -> int:
     """Proves that spreading an experiment over devices changes no number."""
     use_cpu_devices(options.devices)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA warns of reshardings that are slow on real devices.
-    from jaxdl.cli.train import resolve
+    from jaxdl.cli.train import build_experiment, resolve
     from jaxdl.train import Experiment
 
     config, allow = resolve(options, Experiment)
     use_compile_cache()
-    from jaxdl import config as configs
     from jaxdl.train.verify import verify_parallel
 
-    experiment = configs.build(config, allow=allow)
+    experiment = build_experiment(config, allow)
     print(f"{'':27} {'loss':>9} {'gradients':>9} {'parameters':>10}")
     apart = []
     for found in verify_parallel(experiment, steps=options.steps):

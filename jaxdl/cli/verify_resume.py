@@ -166,7 +166,7 @@ def _explained(options: argparse.Namespace, found: "Mismatch", irreproducible: b
 
 def _examples(options: argparse.Namespace, difference: "Difference") -> list[str]:
     """The examples of a step, where one is named: which rows of its batch, and what the source calls them."""
-    from jaxdl.cli.train import resolve
+    from jaxdl.cli.train import build_experiment, resolve
     from jaxdl.train import Experiment
     from jaxdl.train.survival import server
 
@@ -175,10 +175,8 @@ def _examples(options: argparse.Namespace, difference: "Difference") -> list[str
         return []
 
     def names() -> list[str]:
-        from jaxdl import config as configs
-
         config, allow = resolve(options, Experiment)
-        experiment = configs.build(config, allow=allow)
+        experiment = build_experiment(config, allow)
         pipeline = dataclasses.replace(experiment.train, seed=experiment.seed)
         examples = pipeline.indices(number)
         rows = range(len(examples)) if difference.rows is None else difference.rows

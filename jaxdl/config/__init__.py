@@ -5,6 +5,7 @@ from jaxdl.config._check import check
 from jaxdl.config._json import from_json, to_json
 from jaxdl.config._load import define, load
 from jaxdl.config._override import override
+from jaxdl.config._places import places
 from jaxdl.config._show import Leaf, diff, flatten, show
 from jaxdl.config._spec import ref, spec
 from jaxdl.config._tree import ABSENT
@@ -20,6 +21,7 @@ __all__ = [
     "from_json",
     "load",
     "override",
+    "places",
     "ref",
     "show",
     "spec",

@@ -23,6 +23,7 @@ from jaxdl.train.experiment import Experiment, assemble
 from jaxdl.train.feed import Feed, resident
 from jaxdl.train.hooks import Plateau, Scheduled
 from jaxdl.train.report import Report, predictions
+from jaxdl.train.vocabulary import check_vocabulary
 from jaxdl.types import Batch, Key
 
 
@@ -63,6 +64,7 @@ def prepare(experiment: Experiment, devices: Sequence[jax.Device] | None = None)
       DataError: the data is bad.
     """
     mesh = make_mesh(experiment.mesh) if devices is None else make_mesh(experiment.mesh, devices)
+    check_vocabulary(experiment)
     pipeline = _local(experiment, experiment.train, mesh, "train")
     sample = _global_shapes(pipeline[0], pipeline.batch_size)
     base = assemble(experiment)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -168,7 +169,8 @@ def train_tokenizer(texts: Iterable[str], *, kind: Kind = "bpe", vocabulary_size
 
     "bpe" merges pairs of bytes (Sennrich et al. 2016, on bytes as in Radford et al. 2019), so that any text comes back
     as it was; "unigram" keeps the likeliest pieces (Kudo 2018) and "wordpiece" is BERT's (lower case, without
-    accents, words split at spaces and punctuation). "character" and "byte" learn no merges and read no size.
+    accents, words split at spaces and punctuation). "character" and "byte" learn no merges and read no size. The same
+    texts in the same order give the same tokenizer.
 
     Raises:
       ConfigError: the vocabulary is too small for the kind.
@@ -178,38 +180,91 @@ def train_tokenizer(texts: Iterable[str], *, kind: Kind = "bpe", vocabulary_size
         return characters(texts)
     if kind == "byte":
         return utf8_bytes()
-    library = _import()
     least = len(SPECIAL) + (256 if kind == "bpe" else 1)
     if vocabulary_size <= least:
         raise ConfigError(f"vocabulary_size must be above {least} for {kind!r}, not {vocabulary_size}.")
-    made, trainer = _untrained(library, kind, vocabulary_size)
+    library = _import()
+    match kind:
+        case "bpe":
+            return _trained_bpe(library, _some(texts), vocabulary_size)
+        case "unigram":
+            return _trained_unigram(library, _some(texts), vocabulary_size)
+        case "wordpiece":
+            return _trained_wordpiece(library, list(_some(texts)), vocabulary_size)
+    raise ConfigError(f"kind must be 'character', 'byte', 'bpe', 'unigram' or 'wordpiece', not {kind!r}.")
+
+
+def _trained_bpe(library: Any, texts: Iterable[str], size: int) -> Tokenizer:
+    made = library.Tokenizer(library.models.BPE())
+    made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = library.decoders.ByteLevel()
     made.add_special_tokens(list(SPECIAL))
-    made.train_from_iterator(_some(texts), trainer)
+    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    options = {"vocab_size": size, "special_tokens": list(SPECIAL), "show_progress": False}
+    made.train_from_iterator(texts, library.trainers.BpeTrainer(initial_alphabet=alphabet, **options))
     return Tokenizer(made.to_str())
 
 
-def _untrained(library: Any, kind: Kind, size: int) -> tuple[Any, Any]:
-    options = {"vocab_size": size, "special_tokens": list(SPECIAL), "show_progress": False}
-    match kind:
-        case "bpe":
-            made = library.Tokenizer(library.models.BPE())
-            made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-            made.decoder = library.decoders.ByteLevel()
-            alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
-            return made, library.trainers.BpeTrainer(initial_alphabet=alphabet, **options)
-        case "unigram":
-            made = library.Tokenizer(library.models.Unigram())
-            made.normalizer = library.normalizers.NFKC()
-            made.pre_tokenizer = library.pre_tokenizers.Metaspace()
-            made.decoder = library.decoders.Metaspace()
-            return made, library.trainers.UnigramTrainer(unk_token="<unk>", **options)
-        case "wordpiece":
-            made = library.Tokenizer(library.models.WordPiece(unk_token="<unk>"))
-            made.normalizer = library.normalizers.BertNormalizer(lowercase=True)
-            made.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-            made.decoder = library.decoders.WordPiece()
-            return made, library.trainers.WordPieceTrainer(**options)
-    raise ConfigError(f"kind must be 'character', 'byte', 'bpe', 'unigram' or 'wordpiece', not {kind!r}.")
+def _trained_wordpiece(library: Any, texts: Sequence[str], size: int) -> Tokenizer:
+    normalizer = library.normalizers.BertNormalizer(lowercase=True)
+    splitter = library.pre_tokenizers.BertPreTokenizer()
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    # The library numbers these in the order of a hash map, another one in each call, and that decides between equals.
+    inner = sorted({f"##{character}" for word in words for character in word[1:]})
+    made = library.Tokenizer(library.models.WordPiece(unk_token="<unk>"))
+    made.normalizer, made.pre_tokenizer = normalizer, splitter
+    options = {"vocab_size": size, "special_tokens": [*SPECIAL, *inner], "show_progress": False}
+    made.train_from_iterator(texts, library.trainers.WordPieceTrainer(**options))
+    model = library.models.WordPiece(made.get_vocab(with_added_tokens=True), unk_token="<unk>")
+    made = library.Tokenizer(model)  # Anew, as what was named special there would be found in any text.
+    made.normalizer, made.pre_tokenizer = normalizer, splitter
+    made.decoder = library.decoders.WordPiece()
+    made.add_special_tokens(list(SPECIAL))
+    return Tokenizer(made.to_str())
+
+
+_STAND_INS = {"\t": "\ue009", "\n": "\ue00a", "\r": "\ue00d"}
+"""What SentencePiece reads as ends, and private characters that it reads as any other."""
+
+
+def _trained_unigram(library: Any, texts: Iterable[str], size: int) -> Tokenizer:
+    # SentencePiece, because the trainer of tokenizers gives another vocabulary in each call.
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise ConfigError("Unigram tokenizers need sentencepiece: pip install 'jaxdl[text]'.") from error
+    normalizer, out = library.normalizers.NFKC(), io.BytesIO()
+    to, back = str.maketrans(_STAND_INS), str.maketrans({new: old for old, new in _STAND_INS.items()})
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(normalizer.normalize_str(text).translate(to) for text in texts),
+            model_writer=out,
+            model_type="unigram",
+            vocab_size=size - len(SPECIAL) + 1,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            split_by_unicode_script=False,
+            split_by_number=False,
+            max_sentence_length=1 << 30,
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            num_threads=16,  # Whatever the machine has: sums are added in the order of the threads.
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(f"vocabulary_size={size} does not fit these texts: {error}") from error
+    learned = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
+    pieces = [(learned.id_to_piece(i).translate(back), learned.get_score(i)) for i in range(1, len(learned))]
+    model = library.models.Unigram([*((token, 0.0) for token in SPECIAL), *pieces], unk_id=SPECIAL.index("<unk>"))
+    made = library.Tokenizer(model)
+    made.normalizer = normalizer
+    made.pre_tokenizer = library.pre_tokenizers.Metaspace()
+    made.decoder = library.decoders.Metaspace()
+    made.add_special_tokens(list(SPECIAL))
+    return Tokenizer(made.to_str())
 
 
 def _some(texts: Iterable[str]) -> Iterable[str]:

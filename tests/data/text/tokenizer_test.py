@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,8 +79,52 @@ def test_unknown_characters_are_the_unknown_token():
     assert tokenizer.encode("axb").tolist() == [6, 1, 7]
 
 
-def test_training_twice_gives_the_same_vocabulary():
-    assert trained("bpe").json == trained("bpe").json
+def many_words():
+    """Enough words with equal counts that whatever decides between equals shows."""
+    rng = np.random.default_rng(0)
+    letters = np.array(list("aeiounrstlmdkpé"))
+    words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(3000)]
+    return [" ".join(rng.choice(words, 12)) for _ in range(800)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_again_gives_the_same_file(kind):
+    texts = many_words()
+    made = train_tokenizer(texts, kind=kind, vocabulary_size=600)
+    for _ in range(3):
+        assert train_tokenizer(iter(texts), kind=kind, vocabulary_size=600).json == made.json
+    assert kind in ("character", "byte") or made.vocabulary_size == pytest.approx(600, abs=5)
+
+
+def test_another_process_gives_the_same_file():
+    code = "from tests.data.text import tokenizer_test as t; import hashlib\n"
+    code += "for kind in ('unigram', 'wordpiece'):\n"
+    code += "    made = t.train_tokenizer(t.many_words(), kind=kind, vocabulary_size=600)\n"
+    code += "    print(hashlib.sha256(made.json.encode()).hexdigest())"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **changed}
+        ).stdout
+        for changed in ({"PYTHONHASHSEED": "1", "RAYON_NUM_THREADS": "1"}, {"PYTHONHASHSEED": "2"})
+    }
+    assert len(told) == 1
+
+
+def test_pieces_of_words_are_not_found_in_texts():
+    made = train_tokenizer(CORPUS, kind="wordpiece", vocabulary_size=300)
+    inner = next(made.token(i) for i in range(made.vocabulary_size) if made.token(i).startswith("##"))
+    assert made.token(made.encode(inner)[0]) in ("#", "<unk>")
+
+
+def test_unigram_pieces_hold_ends_of_lines():
+    texts = ["one\ttwo\nthree\r\nfour  five "] * 20
+    made = train_tokenizer(texts, kind="unigram", vocabulary_size=60)
+    assert made.decode(made.encode(texts[0])) == texts[0]
+
+
+def test_unigram_without_room_is_refused():
+    with pytest.raises(ConfigError, match="vocabulary_size=12 does not fit these texts"):
+        train_tokenizer(CORPUS, kind="unigram", vocabulary_size=12)
 
 
 def test_what_cannot_be():

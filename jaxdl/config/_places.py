@@ -1,0 +1,30 @@
+"""Where a config says the same thing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxdl.config import _tree
+from jaxdl.config._show import join, same
+
+
+def places(config: ConfigDict, spec: ConfigDict) -> list[str]:
+    """The dotted keys under which a config holds an equal spec.
+
+    >>> import statistics
+    >>> from jaxdl.config import spec
+    >>> normal = spec(statistics.NormalDist)
+    >>> places(spec(dict, a=normal, b=(1, normal), c=spec(statistics.NormalDist, mu=1.0)), normal)
+    ['a', 'b.1']
+    """
+    return list(_found(config, "", spec))
+
+
+def _found(value: Any, key: str, spec: ConfigDict) -> Iterator[str]:
+    value = _tree.value_of(value)
+    if _tree.is_spec(value) and same(_tree.as_data(value), _tree.as_data(spec)):
+        yield key
+    elif isinstance(value, (_tree.Config, tuple)):
+        for name, item in _tree.children(value):
+            yield from _found(item, join(key, name), spec)
