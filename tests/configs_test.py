@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdl import config
-from jaxdl.errors import ConfigError
+from jaxdl.errors import ConfigError, DataError
 from jaxdl.train import Experiment, train
 
 pytestmark = pytest.mark.usefixtures("here_on_one_device")
@@ -155,5 +155,5 @@ def test_image_folder_fits_itself_to_the_folder(folder):
     tree = config.override(config.load(f"configs/vision/image_folder.py:{folder}:64"), ["train.batch_size=8"])
     assert (tree.model.stem, tree.train.transforms[1].size, tree.steps) == ("cifar", 64, 270)
     assert tree.evals.val.data.batch_size == 8
-    with pytest.raises(ConfigError, match=r"The image folder .*nowhere/train cannot be read"):
+    with pytest.raises(DataError, match=r"The image folder .*nowhere/train cannot be read"):
         config.load("configs/vision/image_folder.py:nowhere")

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from jaxdl import config
+from jaxdl.errors import ConfigError, DataError
 from jaxdl.train import Experiment, train
 
 pytestmark = pytest.mark.usefixtures("here_on_one_device")
@@ -44,6 +45,25 @@ def test_characters(tmp_path):
 def test_the_default_corpus_is_there():
     tree = config.load("configs/language/char_gpt.py")
     assert tree.model.vocab_size == config.build(tree.tokenizer).vocabulary_size
+
+
+def test_pairs_come_from_folders_of_any_languages_and_from_tables(tmp_path):
+    for part in ("train", "val", "test"):
+        for language in ("en", "fr"):
+            (tmp_path / f"{part}.{language}").write_text(f"{part} {language}\n" * 3)
+    tree = config.load(f"configs/language/translation.py:{tmp_path}:rnn:en-fr")
+    assert tree.evals.test.data.source.records.target.endswith("test.fr")
+    with pytest.raises(DataError, match=r"has none of train\.de, train\.de\.gz"):
+        config.load(f"configs/language/translation.py:{tmp_path}")
+    with pytest.raises(ConfigError, match="one of transformer, rnn, not 'rrn'"):
+        config.load(f"configs/language/translation.py:{tmp_path}:rrn")
+    table = tmp_path / "pairs.tsv"
+    table.write_text("".join(f'one "{i}\teins {i}\n' for i in range(40)))
+    tree = config.load(f"configs/language/translation.py:{table}")
+    parts = [tree.train.source, tree.evals.val.data.source, tree.evals.test.data.source]
+    found = [set(config.build(part.records).fields["source"]) for part in parts]
+    assert [len(part) for part in found] == [36, 2, 2]
+    assert set().union(*found) == {f'one "{i}' for i in range(40)}
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from jaxdl import config, trees
 from jaxdl.cli import main
 from jaxdl.data.text.squad import Question, write_squad
-from jaxdl.errors import ConfigError
+from jaxdl.errors import ConfigError, DataError
 from jaxdl.inference import load
 from jaxdl.inference.answers import answer_questions
 from jaxdl.interop.encoders import encoder_from
@@ -98,8 +98,20 @@ def test_a_bag_learns_the_words(reviews):
 
 def test_tables_and_folders_are_read_too(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"one {i},x\ntwo {i},y\n" for i in range(10)))
-    tree = config.load(f"configs/language/sentiment.py:{tmp_path / 'a.csv'}")
-    assert tree.train.source.labels == ("x", "y")
+    texts = [
+        {"text": f"{number} {i}", "label": label} for i in range(10) for number, label in (("one", "x"), ("two", "y"))
+    ]
+    lines = "".join(json.dumps(text) + "\n" for text in texts)
+    (tmp_path / "a.jsonl").write_text(lines)
+    for name in ("a.csv", "a.jsonl"):
+        tree = config.load(f"configs/language/sentiment.py:{tmp_path / name}")
+        assert tree.train.source.labels == ("x", "y")
+    with pytest.raises(ConfigError, match="model must be one of bag, lstm"):
+        config.load(f"configs/language/sentiment.py:{tmp_path / 'a.csv'}:bga")
+    with pytest.raises(ConfigError, match="Say which encoder"):
+        config.load(f"configs/language/sentiment.py:{tmp_path / 'a.csv'}:pretrained")
+    with pytest.raises(DataError, match="cannot be read"):
+        config.load(f"configs/language/sentiment.py:{tmp_path / 'b.csv'}")
     for part in ("train", "test"):
         for label in ("neg", "pos"):
             (tmp_path / "imdb" / part / label).mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 The argument is where the texts are:
 - a folder with `train` and `test` in it, with a folder of `*.txt` files for each class, such as IMDb's;
-- `*.csv` or `*.tsv` with the columns `text` and `label`;
+- `*.csv` or `*.tsv` with the columns `text` and `label`, or `*.jsonl` with these keys;
 - any other file: tab-separated number, mean score and text, as in the ground truth of VADER (Hutto and Gilbert 2014).
 A fifth of a file is held out. After a colon comes the model: `bag` of embeddings, `lstm`, `transformer`, or an encoder
 from a folder of Hugging Face or from a run of `masked_lm.py`, after another colon: `pretrained` trains all of it,
@@ -27,9 +27,11 @@ from jaxdl.data.text import (
     fold_of,
     load_tokenizer,
     read_classes,
+    read_jsonl,
     read_table,
     tokenizer_of,
 )
+from jaxdl.errors import ConfigError
 from jaxdl.interop.encoders import encoder_from
 from jaxdl.models.bert import Bert
 from jaxdl.models.recurrent import BagOfEmbeddings, RecurrentClassifier
@@ -46,6 +48,12 @@ LENGTH = 40
 
 def get_config(arg):
     path, kind, weights, few, fold = (arg.split(":") + ["bag", "", "", "0"][arg.count(":") :])[:5]
+    if kind not in EPOCHS:
+        raise ConfigError(f"The model must be one of {', '.join(EPOCHS)}, not {kind!r}.")
+    if kind in ("pretrained", "probe", "scratch") and not weights:
+        raise ConfigError(f"Say which encoder: {path}:{kind}:FOLDER, with its weights and its tokenizer.json.")
+    if not fold.isdecimal() or not (few or "1").isdecimal():
+        raise ConfigError(f"The number of labels and the fold must be whole numbers, not {few!r} and {fold!r}.")
     records = {part: split(path, part, int(fold)) for part in ("train", "test")}
     if few:
         records["train"] = spec(few_of, records=records["train"], count=int(few), seed=int(fold))
@@ -91,6 +99,8 @@ def split(path, part, fold):
         return spec(read_classes, path=str(Path(path) / part))
     if Path(path).suffix in (".csv", ".tsv"):
         records = spec(read_table, path=path, fields=("text", "label"))
+    elif Path(path).suffix in (".jsonl", ".json"):
+        records = spec(read_jsonl, path=path, fields=("text", "label"))
     else:
         table = spec(
             read_table,

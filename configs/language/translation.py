@@ -1,17 +1,22 @@
-"""Translation from scratch, with the captions of Multi30k (Elliott et al. 2016) and a tiny Transformer.
+"""Translation from scratch, with a tiny Transformer, in the size for the captions of Multi30k (Elliott et al. 2016).
 
-The argument is the folder with train.en.gz, train.de.gz, val.* and test_2016_flickr.* (gzipped or plain), and after a
-colon "rnn" for the recurrent model with attention (Bahdanau et al. 2015):
+The argument is a folder with train.en and train.de, val.* and test.* (or test_2016_flickr.*), plain or gzipped, whose
+n-th lines translate each other; or a table of pairs (.tsv, .csv, without a header), source first, of which a twentieth
+each is held out to validate and to test. After a colon comes "rnn" for the recurrent model with attention (Bahdanau et
+al. 2015), and after another the languages of the folder, source first, where they are not "en-de":
 
 jaxdl train --config configs/language/translation.py:FOLDER --workdir runs/translation
 jaxdl train --config configs/language/translation.py:FOLDER:rnn --workdir runs/translation_rnn
+jaxdl train --config configs/language/translation.py:FOLDER:transformer:en-fr --workdir runs/french
+jaxdl train --config configs/language/translation.py:FILE.tsv --workdir runs/pairs
 """
 
 from pathlib import Path
 
 from jaxdl.config import ref, spec
 from jaxdl.data import Pipeline
-from jaxdl.data.text import PairRows, read_parallel, tokenizer_of
+from jaxdl.data.text import PairRows, fold_of, read_parallel, read_table, tokenizer_of
+from jaxdl.errors import ConfigError, DataError
 from jaxdl.models.seq2seq import RecurrentSeq2Seq
 from jaxdl.models.transformer import Transformer
 from jaxdl.optim import adam, inverse_sqrt, optimizer
@@ -19,13 +24,15 @@ from jaxdl.tasks import Translation, TranslationReport
 from jaxdl.train import Evaluation, Experiment, Saving
 
 VOCABULARY = 5_000
-LANGUAGES = ("en", "de")
+KINDS = ("transformer", "rnn")
 
 
 def get_config(arg="data/multi30k"):
-    folder, _, kind = arg.partition(":")
+    path, kind, languages = ([*arg.split(":"), "", ""])[:3]
+    if kind not in ("", *KINDS):
+        raise ConfigError(f"The model must be one of {', '.join(KINDS)}, not {kind!r}.")
     steps = ref(4_000)
-    records = {name: pairs(folder, name) for name in ("train", "val", "test_2016_flickr")}
+    records = of_table(path) if Path(path).suffix in (".tsv", ".csv") else of_folder(path, languages or "en-de")
     tokenizer = spec(
         tokenizer_of, records=records["train"], kind="bpe", vocabulary_size=VOCABULARY, field=("source", "target")
     )
@@ -50,17 +57,44 @@ def get_config(arg="data/multi30k"):
         ),
         evals={
             "val": evaluation(records["val"], tokenizer, every=2_000),
-            "test": evaluation(records["test_2016_flickr"], tokenizer),
+            "test": evaluation(records["test"], tokenizer),
         },
         saving=spec(Saving, every=1_000, best="val/bleu", mode="max"),
         ema_decay=0.995,
     )
 
 
-def pairs(folder, name):
-    paths = [Path(folder) / f"{name}.{language}" for language in LANGUAGES]
-    source, target = (str(path if path.exists() else path.with_name(f"{path.name}.gz")) for path in paths)
-    return spec(read_parallel, source=source, target=target)
+def of_folder(folder, languages):
+    """The pairs of each part, of two files."""
+    if not Path(folder).is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    sides = languages.split("-")
+    if len(sides) != 2:
+        raise ConfigError(f"The languages must be written as en-de, source first, not {languages!r}.")
+    names = {"train": ("train",), "val": ("val",), "test": ("test", "test_2016_flickr")}
+    files = {part: [file_of(folder, names[part], side) for side in sides] for part in names}
+    return {part: spec(read_parallel, source=source, target=target) for part, (source, target) in files.items()}
+
+
+def file_of(folder, names, language):
+    """The first of these files that is there, plain or gzipped."""
+    choices = [Path(folder) / f"{name}.{language}{end}" for name in names for end in ("", ".gz")]
+    for path in choices:
+        if path.exists():
+            return str(path)
+    raise DataError(f"{folder} has none of {', '.join(path.name for path in choices)}.")
+
+
+def of_table(path):
+    """The pairs of each part, of one table."""
+    rows = spec(read_table, path=path, fields={"source": 0, "target": 1}, header=False, quoted=path.endswith(".csv"))
+    cut = {"folds": 20, "label_field": None}
+    rest = spec(fold_of, records=rows, part="train", **cut)
+    return {
+        "train": spec(fold_of, records=rest, part="train", **cut),
+        "val": spec(fold_of, records=rest, part="test", **cut),
+        "test": spec(fold_of, records=rows, part="test", **cut),
+    }
 
 
 def transformer():

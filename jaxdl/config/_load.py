@@ -19,7 +19,7 @@ from jaxdl.config import _tree
 from jaxdl.config._json import MAX_BYTES, from_json
 from jaxdl.config._names import nearest
 from jaxdl.config._origins import place, short_path
-from jaxdl.errors import ConfigError
+from jaxdl.errors import ConfigError, JaxdlError
 
 _MISTAKES = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError),
@@ -168,6 +168,8 @@ def _run(code: Callable[[], Any], filename: str) -> Any:
     """Runs code of a config file, and names the line of the file at which it failed."""
     try:
         return code()
+    except JaxdlError as error:
+        raise type(error)(f"{_line_of(error, filename)}: {error}") from error
     except _MISTAKES as error:
         raise ConfigError(f"{_line_of(error, filename)}: {_message(error)}") from error
 

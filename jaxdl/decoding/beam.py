@@ -1,5 +1,6 @@
 """Beam search in one compiled loop. Letters: B batch, W beams, N new tokens, K kept, V vocabulary."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -53,8 +54,8 @@ def beam_search(
     rows, size = logits_BV.shape
     if beams < 1 or beams >= size:
         raise ValueError(f"beams must be at least 1 and fewer than the vocabulary's {size}, not {beams}.")
-    if length_penalty < 0:
-        raise ValueError(f"length_penalty must be at least 0, not {length_penalty}.")
+    if not 0 <= length_penalty < math.inf:
+        raise ValueError(f"length_penalty must be at least 0 and finite, not {length_penalty}.")
     tile = partial(jnp.repeat, repeats=beams, axis=0)
     first_only = jnp.where(jnp.arange(beams)[None] == 0, 0.0, -jnp.inf)
     empty = jnp.full((rows, beams, count), pad, jnp.int32)

@@ -1,6 +1,7 @@
 """How the next token is chosen from its logits. Letters: B batch, V vocabulary, T tokens."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -29,14 +30,14 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature must be at least 0, not {self.temperature}.")
+        if self.temperature != 0 and not 1e-4 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be 0, or at least 0.0001 and finite, not {self.temperature}.")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, not {self.top_k}.")
         if not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1:
             raise ValueError(f"top_p must be in (0, 1] and min_p in [0, 1], not {self.top_p} and {self.min_p}.")
-        if self.repetition_penalty <= 0:
-            raise ValueError(f"repetition_penalty must be positive, not {self.repetition_penalty}.")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise ValueError(f"repetition_penalty must be positive and finite, not {self.repetition_penalty}.")
 
     def filter(self, logits_BV: jax.Array, seen_BV: jax.Array | None = None) -> jax.Array:
         """Logits (B, V) in float32 with what may not be drawn at minus infinity; `seen_BV` marks what occurred."""

@@ -1,6 +1,7 @@
 """Text out of a language model: as it comes, or all at once. Letters: B rows, T tokens of a prompt."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -188,7 +189,7 @@ def beam_texts(
     """
     found = []
     size, end = source.tokenizer.vocabulary_size, source.tokenizer.find("end")
-    if not 1 <= beams < size or length_penalty < 0:
+    if not 1 <= beams < size or not 0 <= length_penalty < math.inf:
         raise ConfigError(
             f"beams must be at least 1 and fewer than the vocabulary's {size}, not {beams}, and length_penalty must be "
             f"at least 0, not {length_penalty}."

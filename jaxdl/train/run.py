@@ -22,6 +22,7 @@ from jaxdl.train.hooks import EarlyStopping, Evaluate, Log, Save, StopNonFinite,
 from jaxdl.train.hooks.nonfinite import explain, failure, is_sound
 from jaxdl.train.hooks.preemption import INTERRUPTED
 from jaxdl.train.hooks.save import remembered
+from jaxdl.train.left_out import left_out
 from jaxdl.train.loop import Hook, Moment, fit, see, when_finished
 from jaxdl.train.program import Program, compile_step, describe, prepare
 from jaxdl.train.reporter import Reporter
@@ -82,6 +83,8 @@ def train(
         reporter = stack.enter_context(Reporter(experiment, folder, quiet=quiet))
         program = prepare(experiment)
         reporter.note(describe(program))
+        for line in left_out(experiment):
+            reporter.warn(line)
         checkpoints = (
             stack.enter_context(_checkpoints(experiment, folder, force=force_lock)) if folder is not None else None
         )

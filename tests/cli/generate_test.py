@@ -108,6 +108,7 @@ def test_an_exported_file_writes_the_same(jaxdl, writer, tmp_path):
         (("--prompt", "a", "--beams", 2, "--top-p", 0.5), 2, "leave --top-p out, or --beams"),
         (("--prompt", "a", "--beams", 9), 2, "fewer than the vocabulary's 9"),
         (("--prompt", "a", "--beams", 2, "--length-penalty", -1), 2, "length_penalty must be at least 0"),
+        (("--prompt", "a", "--beams", 2, "--length-penalty", "nan"), 2, "length_penalty must be at least 0"),
     ],
 )
 def test_says_what_is_wrong(jaxdl, writer, flags, code, message):

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,7 +85,10 @@ def test_half_precision_logits_are_filtered_in_float32():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"temperature": -0.1}, "temperature must be at least 0"),
+        ({"temperature": -0.1}, "temperature must be 0, or at least 0.0001"),
+        ({"temperature": math.nan}, "temperature must be 0"),
+        ({"temperature": 1e-45}, "temperature must be 0"),
+        ({"repetition_penalty": math.nan}, "repetition_penalty must be positive"),
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"top_p": 0.0}, r"top_p must be in \(0, 1\]"),
         ({"min_p": 1.1}, r"min_p in \[0, 1\]"),
