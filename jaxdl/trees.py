@@ -81,6 +81,19 @@ def match(rules: Rules, leaf_name: str) -> Any:
     raise KeyError(leaf_name)
 
 
+def check_patterns(rules: Rules, *, what: str) -> None:
+    """Refuses rules whose patterns are no regular expressions.
+
+    Raises:
+      ConfigError: one is not.
+    """
+    for pattern, _ in rules:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(f"The {what} rule {pattern!r} is no regular expression: {error}.") from error
+
+
 def assign(rules: Rules, tree: PyTree, *, what: str) -> PyTree:
     """A tree like `tree` that holds, for each leaf, the value of its first matching rule.
 
@@ -92,6 +105,7 @@ def assign(rules: Rules, tree: PyTree, *, what: str) -> PyTree:
     Raises:
       ConfigError: a leaf is matched by no rule; or a rule matches no leaf at all.
     """
+    check_patterns(rules, what=what)
     leaf_names = names(tree)
     missing = [n for n in leaf_names if not any(re.fullmatch(pattern, n) for pattern, _ in rules)]
     if missing:

@@ -103,7 +103,9 @@ def newest_verified(
         try:
             return _verified(step_folder(directory, candidate), candidate, digests=digests)
         except Corrupt as problem:
-            skipped.append(skip(directory, candidate, str(problem), quarantine=quarantine and step is None))
+            if step is not None:
+                raise CheckpointError(_not_this(directory, step, str(problem), present)) from problem
+            skipped.append(skip(directory, candidate, str(problem), quarantine=quarantine))
     quarantined = sorted(path.name for path in directory.glob("corrupt-*"))
     if skipped or quarantined:
         raise CheckpointError(_nothing_left(directory, skipped, quarantined))
@@ -245,6 +247,12 @@ def _in_part(name: str, part: str) -> bool:
 
 def _dtype(leaf: Leaf) -> np.dtype:
     return np.dtype(np.uint32) if leaf.dtype in leaves.KEY_IMPLEMENTATIONS else jax.numpy.dtype(leaf.dtype)
+
+
+def _not_this(directory: Path, step: int, reason: str, present: Sequence[int]) -> str:
+    others = [other for other in present if other != step]
+    rest = f"There are also steps {others}: choose one." if others else "There is no other step."
+    return f"The checkpoint of step {step} in {directory} cannot be trusted: {reason}. {rest} Nothing was changed."
 
 
 def _nothing_left(directory: Path, skipped: Sequence[Skipped], quarantined: list[str]) -> str:

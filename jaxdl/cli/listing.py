@@ -7,17 +7,18 @@ from types import ModuleType
 
 from jaxdl.errors import ConfigError
 
-KINDS = {
-    "models": "jaxdl.models",
-    "tasks": "jaxdl.tasks",
-    "data": "jaxdl.data.sources",
-    "transforms": "jaxdl.data.transforms",
-    "augmentations": "jaxdl.augment",
-    "optimizers": "jaxdl.optim",
-    "schedules": "jaxdl.optim.schedules",
-    "hooks": "jaxdl.train",
-    "activations": "jaxdl.nn.activations",
+KINDS: dict[str, tuple[str, ...]] = {
+    "models": ("jaxdl.models",),
+    "tasks": ("jaxdl.tasks",),
+    "data": ("jaxdl.data.sources", "jaxdl.data.text", "jaxdl.data.audio"),
+    "transforms": ("jaxdl.data.transforms",),
+    "augmentations": ("jaxdl.augment",),
+    "optimizers": ("jaxdl.optim",),
+    "schedules": ("jaxdl.optim.schedules",),
+    "hooks": ("jaxdl.train",),
+    "activations": ("jaxdl.nn.activations",),
 }
+"""The modules whose public names are of each kind."""
 
 _HOMES: dict[str, str | tuple[str, ...]] = {
     "hooks": "jaxdl.train.hooks",
@@ -35,9 +36,10 @@ def run(options: argparse.Namespace) -> int:
     if options.kind is not None and options.kind not in KINDS:
         raise ConfigError(f"There is no kind {options.kind!r}; there are {', '.join(KINDS)}.")
     for kind in KINDS if options.kind is None else [options.kind]:
-        print(f"{kind} ({KINDS[kind]})")
-        for name, line in entries(importlib.import_module(KINDS[kind]), _HOMES.get(kind, KINDS[kind])):
-            print(f"  {name:24} {line}")
+        for module in KINDS[kind]:
+            print(f"{kind} ({module})")
+            for name, line in entries(importlib.import_module(module), _HOMES.get(kind, module)):
+                print(f"  {name:24} {line}")
         if kind == "models":
             _print_published()
     return 0

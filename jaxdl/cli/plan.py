@@ -76,6 +76,7 @@ def _text(found: Any, chips: Any) -> str:
     ]
     parts = [
         f"{found.count:,} parameters, {found.flops:.3g} FLOPs in {found.dtype}; {found.devices} devices: {axes}",
+        *(f"Nothing is split over {axis} ({found.mesh[axis]}): these devices do the same work." for axis in found.idle),
         table(("on each device", "size"), rows, right=("size",)),
         table(
             ("collective", "times", "among", "array", "sent by each"),

@@ -31,16 +31,21 @@ def run(options: argparse.Namespace) -> int:
 
     experiment = build_experiment(config, allow)
     print(f"{'':27} {'loss':>9} {'gradients':>9} {'parameters':>10}")
-    apart = []
+    apart, spread, skipped = [], 0, 0
     for found in verify_parallel(experiment, steps=options.steps):
         if found.skipped is not None:
+            skipped += 1
             print(f"{found.name:27} not run: {found.skipped}", flush=True)
             continue
+        spread += found.name not in ("accumulation", "rematerialisation")
         good = found.within(options.tolerance)
         apart += [] if good else [f"{found.name} ({found.worst})"]
         verdict = "" if good else f"  differs: {found.worst}"
         print(f"{found.name:27} {found.loss:9.1e} {found.gradients:9.1e} {found.params:10.1e}{verdict}", flush=True)
     if apart:
         raise JaxdlError(f"More than {options.tolerance:g} apart from one device: {', '.join(apart)}.")
-    print(f"All within {options.tolerance:g} of one device, over {options.steps} steps.")
+    if options.devices > 1 and not spread:
+        raise JaxdlError(f"Nothing was spread over the {options.devices} devices: see above why.")
+    which, rest = ("All that ran", f" {skipped} of the ways were not run.") if skipped else ("All", "")
+    print(f"{which} within {options.tolerance:g} of one device, over {options.steps} steps.{rest}")
     return 0

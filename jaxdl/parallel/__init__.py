@@ -12,7 +12,7 @@ from jaxdl.parallel.mesh import (
     row_shard,
 )
 from jaxdl.parallel.rules import FULLY_SHARDED, REPLICATE, TRANSFORMER
-from jaxdl.parallel.sharding import abstract_state, pmapped, shard
+from jaxdl.parallel.sharding import abstract_state, idle_axes, pmapped, shard
 
 __all__ = [
     "AXES",
@@ -23,6 +23,7 @@ __all__ = [
     "abstract_state",
     "batch_sharding",
     "check_batch_size",
+    "idle_axes",
     "make_mesh",
     "place",
     "pmapped",

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxdl import trees
 from jaxdl.errors import ConfigError
 from jaxdl.learners import Learner, TrainState
-from jaxdl.nn.placement import dividing, placed_activations
+from jaxdl.nn.placement import Axes, dividing, placed_activations
 from jaxdl.parallel.mesh import AXES, batch_sharding, replicated
 from jaxdl.parallel.rules import ACTIVATIONS, FULLY_SHARDED, REPLICATE, TRANSFORMER
 from jaxdl.trees import Rules
@@ -61,11 +61,15 @@ def shard(learner: Learner, state: TrainState, mesh: Mesh, activations: Rules | 
       activations: `((regex over names of modules, dimensions), ...)`: how to split what modules give; see
         `jaxdl.nn.placement.placed_activations`. By default `ACTIVATIONS` on a mesh with `tensor`, `sequence`, `expert`
         or `stage`, and what the compiler makes of the parameters and batches elsewhere.
+
+    Raises:
+      ConfigError: a rule for activations could place nothing.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     everywhere = replicated(mesh)
     if activations is None:
         activations = ACTIVATIONS if _split_inside(mesh) else ()
+    check_activations(activations)
 
     def on_mesh(fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
@@ -133,15 +137,56 @@ def _partition(value: Any, shape: tuple[int, ...], mesh: Mesh) -> P:
         return P(*(value if i == largest else None for i in range(len(shape))))
     if len(value) > len(shape):
         raise ConfigError(f"The sharding {tuple(value)} has more entries than the shape {shape} has dimensions.")
-    for axes in value:
-        for axis in (axes,) if isinstance(axes, str) else axes or ():
-            _check_axis(axis)
+    _check_dimensions(value)
     return P(*(dividing(axes, size, lambda axis: mesh.shape[axis]) for axes, size in zip(value, shape)))
+
+
+def check_activations(rules: Rules) -> None:
+    """Refuses rules for activations that could place nothing.
+
+    Raises:
+      ConfigError: a pattern is no regular expression, or what it stands for is not a sequence of axes that exist.
+    """
+    trees.check_patterns(rules, what="activation")
+    for pattern, dimensions in rules:
+        if not isinstance(dimensions, tuple | list):
+            raise ConfigError(
+                f"The activation rule {pattern!r} must give an entry for each dimension, as in "
+                f"(('data', 'fsdp'), 'sequence', None), not {dimensions!r}."
+            )
+        _check_dimensions(dimensions)
+
+
+def _check_dimensions(dimensions: Sequence[Axes]) -> None:
+    axes = [axis for one in dimensions for axis in ((one,) if isinstance(one, str) else one or ())]
+    for axis in axes:
+        _check_axis(axis)
+    if len(set(axes)) < len(axes):
+        raise ConfigError(f"The sharding {tuple(dimensions)} names an axis twice: it can split one dimension alone.")
 
 
 def _check_axis(axis: str) -> None:
     if axis not in AXES:
         raise ConfigError(f"Unknown mesh axis {axis!r} in a sharding rule; there are {list(AXES)}.")
+
+
+def idle_axes(mesh: Mesh, params: PyTree, batch: PyTree) -> list[str]:
+    """The axes whose devices all do the same: `tensor` and `stage` that split no parameter, `sequence` no tokens.
+
+    Args:
+      mesh: From `make_mesh`.
+      params: Shapes with their shardings, from `abstract_state`.
+      batch: Arrays or shapes (B, ...).
+    """
+    used = {
+        axis
+        for leaf in jax.tree.leaves(params)
+        for one in leaf.sharding.spec
+        for axis in ((one,) if isinstance(one, str) else one or ())
+    }
+    if any(x.ndim > 1 and x.shape[1] % mesh.shape["sequence"] == 0 for x in jax.tree.leaves(batch)):
+        used.add("sequence")
+    return [axis for axis in ("stage", "sequence", "tensor") if mesh.shape[axis] > 1 and axis not in used]
 
 
 def _belongs(name: str, leaf: Any, specs: dict[str, tuple[tuple[int, ...], P]]) -> P:

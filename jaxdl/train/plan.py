@@ -10,10 +10,11 @@ from jax.sharding import Mesh
 
 from jaxdl import trees
 from jaxdl.data import Pipeline
+from jaxdl.errors import ConfigError
 from jaxdl.inspection.collectives import Collective, collectives
 from jaxdl.inspection.flops import flops
 from jaxdl.optim import groups
-from jaxdl.parallel import abstract_state, batch_sharding, check_batch_size, make_mesh, shard
+from jaxdl.parallel import abstract_state, batch_sharding, check_batch_size, idle_axes, make_mesh, shard
 from jaxdl.train.chips import Chip
 from jaxdl.train.experiment import Experiment, assemble
 from jaxdl.types import Batch
@@ -35,6 +36,7 @@ class Plan:
         CPUs; compilers for accelerators fuse more and plan less.
       flops: Of the matrix products and convolutions of a step, on all devices together, without rematerialisation.
       collectives: What the devices send each other.
+      idle: The axes over which nothing is split, so that their devices do the same work.
       state: The shapes and shardings.
     """
 
@@ -48,6 +50,7 @@ class Plan:
     temporary: int
     flops: int
     collectives: tuple[Collective, ...]
+    idle: tuple[str, ...]
     state: Any = dataclasses.field(repr=False)
 
     @property
@@ -66,7 +69,8 @@ class Plan:
 
     def compute_seconds(self, chip: Chip) -> float:
         """The least time that a step computes, at the peak of its matrix units."""
-        return self.flops / self.devices / chip.peak(self.dtype)
+        working = math.prod(size for axis, size in self.mesh.items() if axis not in self.idle)
+        return self.flops / working / chip.peak(self.dtype)
 
     def link_seconds(self, chip: Chip) -> float:
         """The least time that a step communicates, over links at their peak."""
@@ -79,8 +83,11 @@ def plan(experiment: Experiment) -> Plan:
     Raises:
       ConfigError: the parts of the experiment do not fit together, or do not fit the devices.
     """
-    experiment = dataclasses.replace(experiment, mapping="jit")
     mesh = make_mesh(experiment.mesh)
+    if experiment.mapping == "pmap":
+        raise ConfigError(
+            "What `pmap` compiles cannot be planned: set --config.mapping=jit, which gives the same numbers."
+        )
     batch = _batch(experiment.train, mesh)
     learner = assemble(experiment)
     state = abstract_state(learner, jax.random.key(experiment.seed), batch, mesh, experiment.rules)
@@ -90,6 +97,10 @@ def plan(experiment: Experiment) -> Plan:
     once = dataclasses.replace(experiment, remat="none")
     trains = _bytes(groups.partition(state.params, experiment.frozen)[0])
     planned = compiled.memory_analysis()
+    talk = collectives(compiled.as_text())
+    idle = set(idle_axes(mesh, state.params, batch))
+    if mesh.shape["stage"] > 1 and all(one.kind != "collective-permute" for one in talk):
+        idle.add("stage")  # Its devices keep parts of the parameters, but no layers run there at the same time.
     return Plan(
         mesh=dict(mesh.shape),
         dtype=np.dtype(experiment.precision.compute).name,
@@ -100,7 +111,8 @@ def plan(experiment: Experiment) -> Plan:
         batch=_bytes(batch),
         temporary=max(0, int(planned.temp_size_in_bytes) - trains),
         flops=flops(assemble(once).step, state, batch),
-        collectives=collectives(compiled.as_text()),
+        collectives=talk,
+        idle=tuple(axis for axis in mesh.shape if axis in idle),
         state=state,
     )
 

@@ -16,7 +16,7 @@ from jaxdl.data import Pipeline
 from jaxdl.errors import ConfigError
 from jaxdl.learners import Learner, TrainState, checked, gathered, repeated, unguarded
 from jaxdl.optim import observe
-from jaxdl.parallel import abstract_state, check_batch_size, make_mesh, pmapped, row_shard, shard
+from jaxdl.parallel import abstract_state, check_batch_size, idle_axes, make_mesh, pmapped, row_shard, shard
 from jaxdl.train.dispatch import steps_per_dispatch
 from jaxdl.train.evaluation import Pass
 from jaxdl.train.experiment import Experiment, assemble
@@ -229,6 +229,14 @@ def _reporting(
         return {key: float(x) for key, x in report(predictions(learner, decode, state, batches)).items()}
 
     return results
+
+
+def idle(program: Program) -> str | None:
+    """What to say of axes of the mesh whose devices all do the same; None where there is none."""
+    mesh = program.feed.mesh
+    found = idle_axes(mesh, program.state.params, program.sample)
+    axes = ", ".join(f"{axis} ({mesh.shape[axis]})" for axis in found)
+    return f"The mesh splits nothing of this model over {axes}: these devices do the same work." if axes else None
 
 
 def describe(program: Program) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from jaxdl.train.hooks.preemption import INTERRUPTED
 from jaxdl.train.hooks.save import remembered
 from jaxdl.train.left_out import left_out
 from jaxdl.train.loop import Hook, Moment, fit, see, when_finished
-from jaxdl.train.program import Program, compile_step, describe, prepare
+from jaxdl.train.program import Program, compile_step, describe, idle, prepare
 from jaxdl.train.reporter import Reporter
 from jaxdl.train.resume import facts, first_moment
 from jaxdl.train.rollback import RollBack, answer, recorded
@@ -83,7 +83,7 @@ def train(
         reporter = stack.enter_context(Reporter(experiment, folder, quiet=quiet))
         program = prepare(experiment)
         reporter.note(describe(program))
-        for line in left_out(experiment):
+        for line in (*left_out(experiment), *filter(None, (idle(program),))):
             reporter.warn(line)
         checkpoints = (
             stack.enter_context(_checkpoints(experiment, folder, force=force_lock)) if folder is not None else None
@@ -150,7 +150,7 @@ def _attempt(
     elif moment.step >= last or moment.stop is not None:
         reporter.note(f"Nothing is left to train: {moment.stop or f'step {moment.step} of {last} is reached'}.")
     if moment.step < last and moment.stop is None:
-        program, moment = _fit(experiment, program, moment, rollbacks, hooks, reporter)
+        program, moment = _fit(experiment, program, moment, rollbacks, hooks, reporter, signals.asked)
         log.flush()
     return program, moment
 
@@ -173,6 +173,7 @@ def _fit(
     rollbacks: Sequence[RollBack],
     hooks: Sequence[Any],
     reporter: Reporter,
+    asked: Callable[[], bool],
 ) -> tuple[Program, Moment]:
     batches = program.feed.batches(moment.step, experiment.total_steps, experiment.intervals(), rollbacks)
     with contextlib.closing(batches):
@@ -180,6 +181,8 @@ def _fit(
         program, seconds = compile_step(program, first[1])
         once = dataclasses.replace(experiment, remat="none", mapping="jit")
         reporter.compiled(seconds, lambda: flops(assemble(once).step, program.state, program.sample))
+        if asked():  # While it was compiled.
+            return program, moment._replace(stop=INTERRUPTED)
         hooks[0].start(moment.step)
         return program, fit(program.learner, _chain(first, batches), moment.state, hooks=hooks)
 
@@ -230,7 +233,8 @@ def _checkpoints(experiment: Experiment, folder: RunFolder, *, force: bool) -> C
 
 def _raise_if_interrupted(moment: Moment, checkpoints: Checkpoints | None) -> None:
     if moment.stop == INTERRUPTED:
-        saved = "" if checkpoints is None else f" and saved in {checkpoints.directory}; run the same command to go on"
+        kept = checkpoints is not None and checkpoints.newest() is not None
+        saved = f" and saved in {checkpoints.directory}; run the same command to go on" if checkpoints and kept else ""
         raise Preempted(f"Training was interrupted at step {moment.step}{saved}.")
 
 

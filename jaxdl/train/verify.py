@@ -11,7 +11,9 @@ from flax.errors import InvalidRngError
 
 from jaxdl import trees
 from jaxdl.errors import ConfigError
+from jaxdl.learners import Precision
 from jaxdl.optim import optimizer, sgd
+from jaxdl.parallel import make_mesh
 from jaxdl.train.experiment import Experiment
 from jaxdl.train.program import prepare
 
@@ -63,16 +65,17 @@ class Comparison:
         return max(self.loss, self.gradients, self.params) <= tolerance
 
 
-def ways(devices: int) -> dict[str, dict[str, Any]]:
-    """Changes to an experiment that should change no number, by name.
+def ways(devices: int, own: Mapping[str, int] | None = None) -> dict[str, dict[str, Any]]:
+    """Changes to an experiment that should change no number, by name; first its own mesh, where it says one.
 
     >>> list(ways(1))
     ['accumulation', 'rematerialisation']
     """
     found: dict[str, dict[str, Any]] = {"accumulation": {"microbatches": 2}, "rematerialisation": {"remat": "full"}}
+    meshes: dict[str, Mapping[str, int]] = {"its own mesh": own} if own else {}
     if devices == 1:
-        return found
-    meshes = {"data": {"data": devices}, "fsdp": {"fsdp": devices}}
+        return {name: {"mesh": mesh} for name, mesh in meshes.items()} | found
+    meshes |= {"data": {"data": devices}, "fsdp": {"fsdp": devices}}
     if devices % 2 == 0:
         for axis in ("tensor", "sequence", "expert", "stage"):
             meshes[axis] = {axis: 2, "data": devices // 2}
@@ -89,24 +92,27 @@ def verify_parallel(
     """Trains a few steps on one device, and again in each of the `ways`, and compares.
 
     Args:
-      experiment: Any; it is trained in the precision that its config says, so take float32 (the default).
+      experiment: Any; it is trained in float32, unless it has a whole `learner`.
       steps: How many.
       devices: To spread over; all by default.
 
     Raises:
-      ConfigError: the experiment does not run on one device.
+      ConfigError: the experiment does not run on one device, or its mesh does not fit the devices.
     """
     devices = jax.devices() if devices is None else list(devices)
     plain = _plain(experiment, steps)
     alone = _run(plain, devices[:1])
-    for name, changes in ways(len(devices)).items():
+    own = experiment.mesh if experiment.mesh not in ({}, {"data": -1}) else None
+    if own is not None:
+        make_mesh(own, devices)
+    for name, changes in ways(len(devices), own).items():
         here = devices if "mesh" in changes else devices[:1]
         if reason := _incomparable(plain, changes):
             yield Comparison(name=name, skipped=reason)
             continue
         try:
             found = _run(dataclasses.replace(plain, **changes), here)
-        except (ConfigError, ValueError) as error:
+        except ConfigError as error:
             yield Comparison(name=name, skipped=str(error))
             continue
         yield _compared(name, alone, found)
@@ -127,6 +133,7 @@ def _plain(experiment: Experiment, steps: int) -> Experiment:
         microbatches=1,
         remat="none",
         steps_per_dispatch=1,
+        precision=experiment.precision if experiment.learner is not None else Precision(),
     )
 
 

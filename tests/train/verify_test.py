@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from jaxdl.cli import main
+from jaxdl.errors import ConfigError
 from jaxdl.models import MLP
 from jaxdl.train.verify import Comparison, verify_parallel, ways
 
@@ -57,6 +58,47 @@ def test_a_difference_is_found(experiment, monkeypatch):
     assert found["rematerialisation"].within(1e-5)
     assert not found["accumulation"].within(1e-3)
     assert found["accumulation"].worst.startswith("head/")
+
+
+def test_its_own_mesh_comes_first_and_must_fit(experiment):
+    own = experiment(mesh={"data": 4, "fsdp": -1}, model=MLP(num_classes=10, widths=(8,)))
+    first = next(verify_parallel(own, steps=1))
+    assert (first.name, first.skipped) == ("its own mesh", None)
+    assert first.within(1e-5)
+    with pytest.raises(ConfigError, match="foo"):
+        next(verify_parallel(experiment(mesh={"foo": 8}), steps=1))
+
+
+def test_an_error_of_jax_is_no_way_that_was_not_run(experiment, monkeypatch):
+    import jaxdl.train.verify as verify
+
+    right = verify.prepare
+
+    def broken(one, devices):
+        if len(devices) > 1:
+            raise ValueError("from the midst of JAX")
+        return right(one, devices)
+
+    monkeypatch.setattr(verify, "prepare", broken)
+    with pytest.raises(ValueError, match="midst"):
+        list(verify_parallel(experiment(), steps=1))
+
+
+def test_nothing_spread_is_nothing_proved(capsys, monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    flags = [
+        "--config",
+        "configs/vision/digits_mlp.py",
+        "--devices",
+        "2",
+        "--steps",
+        "1",
+        "--config.train.batch_size=31",
+    ]
+    assert main(["verify", "parallel", *flags]) == 1
+    told = capsys.readouterr()
+    assert "Nothing was spread over the 2 devices" in told.err
+    assert "All " not in told.out
 
 
 def test_what_is_not_finite_is_never_within():

@@ -89,10 +89,21 @@ def script(options: argparse.Namespace, words: Sequence[str]) -> str:
     if options.grace_seconds > 65535:
         raise ConfigError(f"--grace-seconds must be at most 65535, not {options.grace_seconds}.")
     lines = [f"#SBATCH {line}" for line in _settings(options, tasks)]
+    limit = _seconds(options.time)
+    if 0 < limit <= options.grace_seconds:  # None is written as 0.
+        raise ConfigError(f"--grace-seconds {options.grace_seconds} is not below --time {options.time}, {limit} s.")
     cpus = f"--cpus-per-task={options.cpus_per_task} " if options.cpus_per_task else ""  # srun does not inherit it.
     command = shlex.join([*program(options.program, [sys.executable, "-m", "jaxdl"]), *words, "--distributed"])
     body = _BODY.format(grace=options.grace_seconds, saved=Preempted.exit_code, flags=cpus, command=command)
     return "\n".join(["#!/bin/bash", *lines, body])
+
+
+def _seconds(time: str) -> int:
+    """A limit as sbatch reads it: minutes, minutes:seconds, or hours:minutes:seconds; after days, hours come first."""
+    days, dash, rest = time.rpartition("-")
+    numbers = [int(number) for number in rest.split(":")]
+    weights = (3600, 60, 1) if dash or len(numbers) == 3 else (60, 1)
+    return int(days or 0) * 86_400 + sum(number * weight for number, weight in zip(numbers, weights))
 
 
 def _settings(options: argparse.Namespace, tasks: int) -> list[str]:
