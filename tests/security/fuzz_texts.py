@@ -46,7 +46,8 @@ def jsonl(data: bytes) -> None:
 
 
 def jsonl_seeds() -> tuple[bytes, ...]:
-    return (b'{"t": "a", "l": 1}\n{"t": "\\u00fc", "l": null}\n\n{"l": "x", "t": [1]}\n', b'{"t": "\\ud800", "l": 0}\n')
+    good = b'{"t": "a", "l": 1}\n{"t": "\\u00fc", "l": 2.5}\n\n'
+    return (good, good + b'{"l": "x", "t": [1]}\n{"t": "b", "l": null}\n', b'{"t": "\\ud800", "l": 0}\n')
 
 
 def table(data: bytes) -> None:

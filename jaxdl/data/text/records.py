@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import itertools
 import json
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from jaxdl.errors import DataError
 
 OnBad = Literal["raise", "skip"]
 MAX_CHARACTERS = 10_000_000
-"""The longest line that is taken for text."""
-_MOST_BYTES = 4 * MAX_CHARACTERS
+"""The longest field, and the longest line of a file of records, that is taken for text."""
+_MOST_BYTES = 4  # A character.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +61,7 @@ class Collector:
 
     on_bad: OnBad
     names: tuple[str, ...]
+    most: int = MAX_CHARACTERS
     rows: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
     places: list[str] = dataclasses.field(default_factory=list)
     skipped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -72,8 +74,8 @@ class Collector:
                 return self.bad(place, f"has no field {name!r}; there is {there}", f"no field {name!r}")
             if not empty and not str(values[name]).strip():
                 return self.bad(place, f"the field {name!r} is empty", "an empty field")
-            if len(str(values[name])) > MAX_CHARACTERS:
-                return self.bad(place, f"the field {name!r} is longer than {MAX_CHARACTERS:,} characters", "too long")
+            if len(str(values[name])) > self.most:
+                return self.bad(place, f"the field {name!r} is longer than {self.most:,} characters", "too long")
             if (reason := not_text(str(values[name]))) is not None:
                 return self.bad(place, f"the field {name!r} {reason}", "no text")
         self.rows.append(tuple(str(values[name]) for name in self.names))
@@ -114,6 +116,7 @@ def read_lines(
     field: str = "text",
     encoding: str = "utf-8",
     unit: Literal["line", "file"] = "line",
+    limit: int = 1_000_000_000,
     on_bad: OnBad = "raise",
 ) -> Records:
     """Plain text: one record a line, blank lines not counting, or one a file.
@@ -123,12 +126,13 @@ def read_lines(
       field: What the text is called.
       encoding: Of the files.
       unit: What makes a record.
+      limit: The most characters of a file that is one record; all of them are in memory.
       on_bad: What to do about text in another encoding.
 
     Raises:
       DataError: a file cannot be read, or is not of that encoding, by file and line; or there is no text.
     """
-    collector = Collector(on_bad, (field,))
+    collector = Collector(on_bad, (field,), limit if unit == "file" else MAX_CHARACTERS)
     for file in _files(path, ".txt"):
         lines = _decoded(file, encoding, collector)
         if unit == "file":
@@ -170,7 +174,12 @@ def read_jsonl(
         if not isinstance(value, dict):
             collector.bad(place, f"is no object but {line[:40]!r}", "no object")
             continue
-        collector.add(_renamed(value, wanted), place)
+        found = _renamed(value, wanted)
+        other = next((name for name in wanted if name in found and not _is_plain(found[name])), None)
+        if other is not None:
+            collector.bad(place, f"the field {other!r} is {json.dumps(found[other])[:40]}, no text", "no text")
+            continue
+        collector.add(found, place)
     return collector.finish(path)
 
 
@@ -203,19 +212,46 @@ def read_table(
     file = Path(path).expanduser()
     delimiter = delimiter or ("\t" if file.suffix in (".tsv", ".tab") else ",")
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader((line for _, line in _decoded(file, encoding, collector)), delimiter=delimiter, quoting=quoting)
     names: list[Any] = []
-    try:
-        for row in reader:
-            if header and not names:
-                names = row
-                _check_header(path, names, wanted)
-            elif row:
-                values = dict(zip(names, row)) if header else dict(enumerate(row))
-                collector.add(_renamed(values, wanted), f"{path}:{reader.line_num}")
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}.") from error
+    for place, row in _rows(file, path, collector, encoding, delimiter=delimiter, quoting=quoting):
+        if header and not names:
+            names = row
+            _check_header(path, names, wanted)
+        elif header and any(row[len(names) :]):
+            reason = f"has {len(row)} columns, but the header {len(names)}: put quotes around what holds {delimiter!r}"
+            collector.bad(place, reason, "more columns than the header")
+        elif row:
+            collector.add(_renamed(dict(zip(names, row)) if header else dict(enumerate(row)), wanted), place)
     return collector.finish(path)
+
+
+def _rows(
+    file: Path, path: str, collector: Collector, encoding: str, **options: Any
+) -> Iterator[tuple[str, list[str]]]:
+    """Each row of a table with the place of its last line."""
+    at = begin = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal at, begin
+        for number, line in _decoded(file, encoding, collector):
+            begin, at = begin or number, number
+            yield line
+
+    reader = csv.reader(lines(), **options)
+    while True:
+        begin = 0
+        before = csv.field_size_limit(MAX_CHARACTERS)  # Of the whole library, so only while it reads.
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}:{at}: {error}, in the row that begins at line {begin}: close its quotes."
+            ) from error
+        finally:
+            csv.field_size_limit(before)
+        if row is None:
+            return
+        yield f"{path}:{at}", row
 
 
 def read_parallel(
@@ -226,16 +262,18 @@ def read_parallel(
     encoding: str = "utf-8",
     on_bad: OnBad = "raise",
 ) -> Records:
-    """Two files whose n-th lines translate each other; pairs with an empty side are left out as bad.
+    """Two files whose n-th lines translate each other; pairs with an empty side, or a bad one, are bad.
 
     Raises:
       DataError: a file cannot be read, they have unequal numbers of lines, or a line is bad.
     """
     collector = Collector(on_bad, names)
-    sides = [list(_decoded(Path(path).expanduser(), encoding, None)) for path in (source, target)]
+    sides = [list(_decoded(Path(path).expanduser(), encoding, collector, all_lines=True)) for path in (source, target)]
     if len(sides[0]) != len(sides[1]):
         raise DataError(f"{source} has {len(sides[0])} lines, but {target} has {len(sides[1])}: they must pair up.")
     for (number, left), (_, right) in zip(*sides):
+        if left is None or right is None:
+            continue
         values = dict(zip(names, (left.rstrip("\r\n"), right.rstrip("\r\n"))))
         if any(value.strip() for value in values.values()):
             collector.add(values, f"{source}:{number}")
@@ -247,6 +285,13 @@ def _wanted(fields: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     if not wanted:
         raise DataError("Say which fields to read.")
     return wanted
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a JSON value is a text or a number; None is told by its name."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _renamed(values: Mapping[Any, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,23 +319,29 @@ def _files(path: str, ending: str) -> list[Path]:
     return files
 
 
-def _decoded(file: Path, encoding: str, collector: Collector | None) -> Iterator[tuple[int, str]]:
-    """The lines of a file, gzipped or not, with their numbers from 1; those of another encoding are bad."""
+def _decoded(file: Path, encoding: str, collector: Collector, *, all_lines: bool = False) -> Iterator[tuple[int, Any]]:
+    """The lines of a file, gzipped or not, with their numbers from 1; those of another encoding are bad.
+
+    With `all_lines`, None stands for a bad one.
+    """
+    most = _MOST_BYTES * collector.most
     try:
+        if "\n".encode(encoding) != b"\n":
+            raise DataError(f"{file}: files in {encoding} cannot be read by lines: convert it to UTF-8.")
         with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as lines:
             for number in itertools.count(1):
-                line = lines.readline(_MOST_BYTES)
+                line = lines.readline(most)
                 if not line:
                     return
-                if len(line) == _MOST_BYTES:
-                    raise DataError(f"{file}:{number}: is longer than {MAX_CHARACTERS:,} characters: cut it up.")
+                if len(line) == most:
+                    raise DataError(f"{file}:{number}: is longer than {collector.most:,} characters: cut it up.")
                 try:
                     text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode(encoding)
                 except UnicodeDecodeError as error:
                     reason = f"is not {encoding}: byte {line[error.start]:#04x} at column {error.start + 1}"
-                    if collector is None:
-                        raise DataError(f"{file}:{number}: {reason}. Convert it, or give its encoding.") from error
                     collector.bad(f"{file}:{number}", reason, f"not {encoding}")
+                    if all_lines:
+                        yield number, None
                     continue
                 yield number, text
     except LookupError as error:

@@ -145,10 +145,15 @@ def _documents(
     number = 0
     for chunk in _chunks(texts):
         for text, (ids, offsets) in zip(chunk, tokenizer.offsets_all(chunk)):
+            place = places[number] if places else f"document {number}"
             if not len(ids):
-                place = places[number] if places else f"document {number}"
                 raise DataError(f"{place}: the tokenizer makes no token of {text[:40]!r}.")
             spans = _spans(text, offsets)
+            if spans.max() > np.iinfo(np.uint16).max:
+                raise DataError(
+                    f"{place}: a token stands for {spans.max():,} bytes: the tokenizer does not know this text."
+                )
+            spans = spans.astype(np.uint16)
             if end is not None:
                 ids, spans = np.append(ids, np.int32(end)), np.append(spans, np.uint16(0))
             yield ids, spans
@@ -162,7 +167,7 @@ def _spans(text: str, offsets: np.ndarray) -> np.ndarray:
     before = np.concatenate(([0], np.cumsum(sizes)))
     ends = np.maximum.accumulate(offsets[:, 1])
     ends[-1] = len(text)
-    return np.diff(before[ends], prepend=0).astype(np.uint16)
+    return np.diff(before[ends], prepend=0)
 
 
 def _chunks(texts: Iterable[str]) -> Iterable[list[str]]:

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from jaxdl.data.text import part_of, python_reference, read_lines, tokenized, tokenizer_of
+from jaxdl.data.text import (
+    Records,
+    part_of,
+    python_reference,
+    read_lines,
+    tokenized,
+    tokenizer_of,
+    train_tokenizer,
+)
 from jaxdl.errors import DataError
 
 
@@ -34,3 +42,10 @@ def test_parts_and_tokenizer_of_a_file(tmp_path, kind):
     assert stream.spans.sum() == len(file.read_bytes())
     with pytest.raises(DataError, match="is empty"):
         part_of(stream=stream, begin=1.0)
+
+
+def test_a_token_of_more_bytes_than_are_counted_is_refused():
+    tokenizer = train_tokenizer(["some words of a corpus"] * 20, kind="wordpiece", vocabulary_size=40)
+    records = Records(fields={"text": ("x" * 70_000,)}, places=("a.txt:7",))
+    with pytest.raises(DataError, match=r"a\.txt:7: a token stands for 70,000 bytes"):
+        tokenized(records=records, tokenizer=tokenizer)

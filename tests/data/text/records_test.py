@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 
 from jaxdl.data.text import read_jsonl, read_lines, read_parallel, read_table
@@ -47,7 +49,7 @@ def test_json_lines(tmp_path):
         ("[1]", "no object"),
         ('{"txt": "a"}', "no field 'text'; there is txt"),
         ('{"text": " "}', "'text' is empty"),
-        ('{"text": null}', "no field 'text'"),
+        ('{"text": null}', "the field 'text' is null, no text"),
     ],
 )
 def test_a_bad_json_line_is_named_or_counted(tmp_path, line, message):
@@ -105,3 +107,71 @@ def test_slices_and_rows(tmp_path):
     records = read_lines(path=write(tmp_path / "a.txt", "a\nb\nc\nd"))
     assert list(records[1:3].fields["text"]) == ["b", "c"]
     assert records.take([3, 0]).places == [records.places[3], records.places[0]]
+
+
+def test_a_pair_with_a_bad_line_is_left_out_and_the_rest_still_pairs(tmp_path):
+    source, target = tmp_path / "a.en", tmp_path / "a.de"
+    source.write_bytes(b"one\ntw\xffo\nthree\n")
+    target.write_text("eins\nzwei\ndrei\n")
+    with pytest.raises(DataError, match=r"a\.en:2: is not utf-8: byte 0xff at column 3"):
+        read_parallel(source=str(source), target=str(target))
+    found = read_parallel(source=str(source), target=str(target), on_bad="skip")
+    assert [tuple(row.values()) for row in found] == [("one", "eins"), ("three", "drei")]
+    assert found.skipped == {"not utf-8": 1}
+    assert list(found.places) == [f"{source}:1", f"{source}:3"]
+
+
+def test_places_in_a_table_count_lines_that_were_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'text,label\none,x\nb\xffd,x\n"four\nfive",y\nsix,x\n')
+    found = read_table(path=str(path), fields=("text", "label"), on_bad="skip")
+    assert [row["text"] for row in found] == ["one", "four\nfive", "six"]
+    assert [place.rsplit(":", 1)[1] for place in found.places] == ["2", "5", "6"]
+
+
+def test_a_row_with_more_columns_than_the_header_is_bad(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\nhello, world,pos\n"hello, you",neg\nfine,pos,\n')
+    with pytest.raises(DataError, match=r"a\.csv:2: has 3 columns, but the header 2: put quotes around"):
+        read_table(path=str(path), fields=("text", "label"))
+    found = read_table(path=str(path), fields=("text", "label"), on_bad="skip")
+    assert [tuple(row.values()) for row in found] == [("hello, you", "neg"), ("fine", "pos")]
+    assert found.skipped == {"more columns than the header": 1}
+
+
+def test_long_fields_of_a_table_are_read_and_an_open_quote_is_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,label\n{'x' * 200_000},y\n")
+    assert len(read_table(path=str(path), fields=("text",))[0]["text"]) == 200_000
+    assert csv.field_size_limit() == 131_072
+    path.write_text('text,label\none,x\n"two,x\n' + f"{'y' * 1_000_000},z\n" * 11)
+    with pytest.raises(
+        DataError, match=r"a\.csv:\d+: field larger .*, in the row that begins at line 3: close its quotes"
+    ):
+        read_table(path=str(path), fields=("text",))
+    assert csv.field_size_limit() == 131_072
+
+
+def test_a_corpus_may_be_one_long_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("some words and more\n" * 600_000)
+    assert len(read_lines(path=str(path), unit="file")[0]["text"]) == 12_000_000
+    with pytest.raises(DataError, match="longer than 1,000,000 characters"):
+        read_lines(path=str(path), unit="file", limit=1_000_000)
+
+
+@pytest.mark.parametrize("value", ["null", '["q"]', '{"a": 1}', "true", "NaN"])
+def test_json_that_is_no_text(tmp_path, value):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": {value}}}\n{{"text": 2.5}}\n')
+    with pytest.raises(DataError, match=r"a\.jsonl:1: the field 'text' is .*, no text"):
+        read_jsonl(path=str(path), fields=("text",))
+    found = read_jsonl(path=str(path), fields=("text",), on_bad="skip")
+    assert [row["text"] for row in found] == ["2.5"]
+    assert found.skipped == {"no text": 1}
+
+
+def test_encodings_whose_lines_do_not_end_in_a_byte_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n", encoding="utf-16")
+    with pytest.raises(DataError, match="utf-16 cannot be read by lines: convert it to UTF-8"):
+        read_lines(path=str(tmp_path / "a.txt"), encoding="utf-16")
