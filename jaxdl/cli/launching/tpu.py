@@ -2,10 +2,16 @@
 
 import argparse
 import shlex
+import sys
+import time
 from collections.abc import Sequence
 
+from jaxdl.cli.flags import natural
 from jaxdl.cli.launching.words import matching, one_line, program, submit
+from jaxdl.errors import CheckpointError, ConfigError, DataError, NonFiniteError, Preempted, WorkdirError
 
+_FINAL = (0, *(kind.exit_code for kind in (ConfigError, DataError, CheckpointError, NonFiniteError, WorkdirError)))
+_PAUSE = 30  # Seconds, in which a machine that was taken away may come back.
 _NAME = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 _ALLOWED = "lower-case letters, digits and -, a letter first, at most 63"
 
@@ -17,15 +23,32 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", metavar="PROJECT", help="whose it is (default: that of gcloud)")
     parser.add_argument("--folder", metavar="FOLDER", help="where to run, from the home folder of each worker")
     parser.add_argument("--program", metavar="WORDS", help="how jaxdl is called there (default: jaxdl)")
+    parser.add_argument(
+        "--max-restarts",
+        type=natural,
+        default=3,
+        metavar="N",
+        help="after failures other than an interruption that was saved, such as a lost connection (default 3)",
+    )
 
 
 def run(options: argparse.Namespace, words: Sequence[str]) -> int:
-    """Runs the command on all workers and waits for it, or prints what gcloud would be asked."""
+    """Runs the command on all workers and waits for it, again where it can go on, or prints what gcloud would be asked.
+
+    What no second try would change ends it at once: an exit code of jaxdl's own other than 1 and 75.
+    """
     command = ssh(options, words)
     if options.dry_run:
         print(shlex.join(command))
         return 0
-    return submit(command)
+    restarts = 0
+    while (code := submit(command)) not in _FINAL:
+        restarts += code != Preempted.exit_code
+        if restarts > options.max_restarts:
+            break
+        print(f"jaxdl launch: gcloud ended with {code}; again in {_PAUSE} s.", file=sys.stderr, flush=True)
+        time.sleep(_PAUSE)
+    return code
 
 
 def ssh(options: argparse.Namespace, words: Sequence[str]) -> list[str]:

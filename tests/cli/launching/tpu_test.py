@@ -16,13 +16,17 @@ TPU = ["launch", "tpu", "--name", "my-pod", "--zone", "us-central2-b"]
 
 @pytest.fixture
 def gcloud(tmp_path, monkeypatch):
-    """A gcloud that writes down how it was called, and ends with 7."""
+    """A gcloud that writes down how it was called, and ends with the codes of a file, one a call, or with 2."""
+    monkeypatch.setattr("jaxdl.cli.launching.tpu._PAUSE", 0)
     calls = tmp_path / "calls.json"
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "gcloud"
     command.write_text(
         f"#!{sys.executable}\nimport json, sys\n"
-        f"with open({str(calls)!r}, 'w') as file:\n    json.dump(sys.argv[1:], file)\nsys.exit(7)\n"
+        f"with open({str(calls)!r}, 'w') as file:\n    json.dump(sys.argv[1:], file)\n"
+        f"import pathlib\npath = pathlib.Path({str(tmp_path / 'codes')!r})\n"
+        "first, *rest = path.read_text().split() if path.exists() else ['2']\n"
+        "path.write_text(' '.join(rest or ['2']))\nsys.exit(int(first))\n"
     )
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
@@ -30,7 +34,7 @@ def gcloud(tmp_path, monkeypatch):
 
 
 def test_gcloud_is_asked_for_all_workers_and_its_code_is_kept(gcloud):
-    assert main([*TPU, "--project", "mine", "--folder", "my code", *TRAIN]) == 7
+    assert main([*TPU, "--project", "mine", "--folder", "my code", *TRAIN]) == 2
     words = json.loads(gcloud.read_text())
     assert words[:5] == ["compute", "tpus", "tpu-vm", "ssh", "my-pod"]
     assert words[5:8] == ["--zone=us-central2-b", "--project=mine", "--worker=all"]
@@ -48,9 +52,26 @@ def test_a_dry_run_prints_that_call_alone(gcloud, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     subprocess.run(["bash", "-c", line], check=False)
     printed = json.loads(gcloud.read_text())
-    assert main([*TPU, "--program", "venv/bin/python -m jaxdl", *TRAIN]) == 7
+    assert main([*TPU, "--program", "venv/bin/python -m jaxdl", *TRAIN]) == 2
     assert json.loads(gcloud.read_text()) == printed
     assert printed[-1].startswith("--command=venv/bin/python -m jaxdl train --config ")
+
+
+@pytest.mark.parametrize(
+    ("codes", "flags", "code", "left"),
+    [
+        ("75 75 75 75 75 0 9", [], 0, "9"),  # Interrupted and saved: as often as need be.
+        ("1 255 75 1 0 9", [], 0, "9"),
+        ("1 255 1 1 9", [], 1, "9"),
+        ("255 9", ["--max-restarts", "0"], 255, "9"),
+        ("65 9", [], 65, "9"),
+        ("70 9", [], 70, "9"),
+    ],
+)
+def test_it_goes_on_where_that_can_help(gcloud, tmp_path, codes, flags, code, left):
+    (tmp_path / "codes").write_text(codes)
+    assert main([*TPU, *flags, *TRAIN]) == code
+    assert (tmp_path / "codes").read_text() == left
 
 
 def test_without_gcloud_there_is_a_hint(monkeypatch, tmp_path, capsys):
