@@ -1,6 +1,6 @@
 import dataclasses
 
-from jaxdl.data.text import Records, TextRows, by_score, characters
+from jaxdl.data.text import PackedRows, Records, TextRows, by_score, characters, tokenized
 from jaxdl.train import train
 from jaxdl.train.left_out import left_out
 
@@ -18,6 +18,14 @@ def test_what_readers_skipped_is_told_with_its_reasons(experiment):
     )
     assert list(left_out(found)) == ["train: 4 records were left out (no field 'score': 3, too near: 1)."]
     assert list(left_out(base)) == []
+
+
+def test_a_stream_of_tokens_keeps_the_counts_of_its_records(experiment):
+    records = Records(fields={"text": ("a b a b a b",)}, places=("f:1",), skipped={"not utf-8": 2})
+    packed = PackedRows(stream=tokenized(records=records, tokenizer=characters(["a b"])).part(0.0, 1.0), length=3)
+    base = experiment()
+    found = dataclasses.replace(base, train=dataclasses.replace(base.train, source=packed, batch_size=1))
+    assert list(left_out(found)) == ["train: 2 records were left out (not utf-8: 2)."]
 
 
 @dataclasses.dataclass(frozen=True)

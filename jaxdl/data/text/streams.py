@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import tokenize
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class TokenStream:
       starts: Where each document begins (M,), int64, rising from 0.
       vocabulary_size: Every token is below it.
       name: What error messages call it.
+      skipped: How many bad records were left out, by the reason.
     """
 
     tokens: np.ndarray
@@ -36,6 +37,7 @@ class TokenStream:
     starts: np.ndarray
     vocabulary_size: int
     name: str = "tokens"
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.spans) or not len(self.starts) or self.starts[0] != 0:
@@ -88,6 +90,7 @@ def tokenized(*, records: Records, tokenizer: Tokenizer, field: str = "text") ->
         starts=np.asarray(starts, np.int64),
         vocabulary_size=tokenizer.vocabulary_size,
         name=records.places[0].rpartition(":")[0] or records.places[0],
+        skipped=records.skipped,
     )
 
 
