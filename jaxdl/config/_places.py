@@ -14,8 +14,9 @@ def places(config: ConfigDict, spec: ConfigDict) -> list[str]:
 
     >>> import statistics
     >>> from jaxdl.config import spec
-    >>> normal = spec(statistics.NormalDist)
-    >>> places(spec(dict, a=normal, b=(1, normal), c=spec(statistics.NormalDist, mu=1.0)), normal)
+    >>> normal = spec(statistics.NormalDist, sigma=2.0)
+    >>> tree = ConfigDict({"a": normal, "b": (1, normal), "c": spec(statistics.NormalDist)})
+    >>> places(_tree.copy_tree(tree), normal)
     ['a', 'b.1']
     """
     return list(_found(config, "", spec))

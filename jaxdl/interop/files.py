@@ -140,6 +140,9 @@ def _read_folder(path: Path, entry: str | None) -> Source:
 def _read_file(path: Path, entry: str | None) -> Source:
     with open(path, "rb") as file:
         start = file.read(len(_POINTER))
+    # Its header's length comes first, which may begin with the byte that pickles begin with.
+    if start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= path.stat().st_size:
+        return _read_safetensors(path)
     if start.startswith(_HDF5):
         from jaxdl.interop.keras_files import read_h5
 

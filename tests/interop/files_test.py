@@ -236,3 +236,15 @@ class TestKeras:
         h5py.File(tmp_path / "x.h5", "w").close()
         with pytest.raises(CheckpointError, match="holds no variables"):
             files.read(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize("first", range(0, 256, 8))
+def test_whatever_byte_a_header_begins_with(tmp_path, first):
+    path = tmp_path / "x.safetensors"
+    for padding in range(256):
+        save_file({"x": np.ones(3, np.float32)}, path, metadata={"model": "{}", "padding": "." * padding})
+        if path.read_bytes()[0] == first:
+            break
+    assert path.read_bytes()[0] == first
+    found = files.read(path)
+    assert (found.ours, found.model) == (True, "{}")
