@@ -7,6 +7,7 @@ under which it is found, and it is verified against that manifest before it is r
 
 import contextlib
 import dataclasses
+import errno
 import os
 import shutil
 import stat
@@ -83,13 +84,20 @@ def clear(folder: Path, *, calm: float = 0.2, limit: float = 10.0) -> None:
     Args:
       folder: Need not exist.
       calm: How long it must stay away, in seconds, to count as gone.
-      limit: When to give up, in seconds; the next run that opens the directory clears what is left.
+      limit: When to give up, in seconds; the next run that opens the directory clears what is left. Where the disk
+        refuses to delete at all, it gives up at once.
     """
     end = time.monotonic() + limit
     gone = time.monotonic()
     while time.monotonic() < min(end, gone + calm):
         if os.path.lexists(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                pass  # Somebody else was faster.
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # Something came while it was emptied.
+                    return
             gone = time.monotonic()
         time.sleep(calm / 10)
 

@@ -1,5 +1,6 @@
 """The commit layer: what is left of a folder whose write failed."""
 
+import errno
 import threading
 import time
 
@@ -50,6 +51,17 @@ def test_clearing_gives_up_on_a_writer_that_never_ends(late_writer):
     began = time.monotonic()
     clear(folder, limit=0.3)
     assert time.monotonic() - began < 1.2
+
+
+def test_a_disk_that_refuses_is_not_asked_again(tmp_path, monkeypatch):
+    def refuses(folder):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("jaxdl.checkpoint.commit.shutil.rmtree", refuses)
+    began = time.monotonic()
+    clear(tmp_path)
+    assert time.monotonic() - began < 1
+    assert tmp_path.exists()
 
 
 def test_what_does_not_exist_is_clear(tmp_path):

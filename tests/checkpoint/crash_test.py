@@ -202,7 +202,9 @@ def sweep_errors(faulty, tmp_path, faults, stride, *, replace=False):
             told, status = faulty.run(directory, fault=(kind, call, code), again=True, replace=replace)
             assert status == 0
             failing = any("could not be saved" in error for error in told["errors"])
-            assert told["steps"][-1] == (3 if failing or replace else 4)
+            newest = told["steps"][-1]
+            # Where nothing can be renamed any more between the two names, the next to open puts the old one back.
+            assert newest == (3 if failing or replace else 4) or (newest, kind, replace) == (2, FAIL_FROM, True)
             for error in told["errors"]:
                 assert str(directory) in error
                 assert "untouched" in error or "nothing is lost" in error
