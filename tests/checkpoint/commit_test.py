@@ -25,7 +25,7 @@ def late_writer(tmp_path):
                 try:
                     deep.mkdir(parents=True, exist_ok=True)
                     (deep / str(number)).write_bytes(b"late")
-                except FileNotFoundError:  # deleted between the two calls
+                except OSError:  # deleted between two calls
                     pass
                 time.sleep(0.002)
 
