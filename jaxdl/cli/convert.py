@@ -125,14 +125,10 @@ def _of_config(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The model of an experiment, and the shapes of what its task gives it."""
     import jax
 
-    from jaxdl import config as configs
+    from jaxdl.cli.train import build_experiment, resolve
     from jaxdl.train import Experiment
 
-    allow = allowed(options) if options.config.endswith(".json") else None
-    import_from_here(allow)
-    config = configs.override(configs.load(options.config), options.overrides, allow=allow)
-    configs.check(config, Experiment, allow=allow)
-    experiment = configs.build(config, allow=allow)
+    experiment = build_experiment(*resolve(options, Experiment))
     if experiment.model is None:
         raise ConfigError(f"{options.config} has a whole learner, and no model to convert for.")
     return experiment.model, jax.eval_shape(experiment.task.inputs, experiment.train[0])

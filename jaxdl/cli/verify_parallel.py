@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
             skipped += 1
             print(f"{found.name:27} not run: {found.skipped}", flush=True)
             continue
-        spread += found.name not in ("accumulation", "rematerialisation")
+        spread += found.spread
         good = found.within(options.tolerance)
         apart += [] if good else [f"{found.name} ({found.worst})"]
         verdict = "" if good else f"  differs: {found.worst}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxdl.config import _tree
 from jaxdl.config._names import is_reference, resolve, resolve_call
-from jaxdl.config._show import join, origin_of
+from jaxdl.config._show import join, origin_of, text_of
 from jaxdl.errors import ConfigError, JaxdlError
 
 Known = Sequence[tuple[Any, Any]]
@@ -33,18 +33,14 @@ def build(node: Any, *, allow: Sequence[str] | None = None, known: Known = ()) -
     Raises:
       ConfigError: a name cannot be found or is not allowed, or a callable refused its arguments.
     """
-    made = {_data(spec): found for spec, found in known}
+    made = {text_of(spec): found for spec, found in known}
     return _build(_tree.copy_tree(node), "", "", allow, made)
-
-
-def _data(spec: Any) -> str:
-    return repr(_tree.as_data(spec))
 
 
 def _build(value: Any, key: str, origin: str, allow: Sequence[str] | None, made: Mapping[str, Any]) -> Any:
     value = _tree.value_of(value)
-    if made and _tree.is_spec(value) and (data := _data(value)) in made:
-        return made[data]
+    if made and _tree.is_spec(value) and (text := text_of(value)) in made:
+        return made[text]
     if isinstance(value, _tree.Config):
         below = [(name, item, join(key, name), origin_of(value, name, origin)) for name, item in _tree.children(value)]
         below = [one for one in below if one[0] != _tree.CALL]

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxdl.config import _tree
-from jaxdl.config._show import join, same
+from jaxdl.config._show import join, text_of
 
 
 def places(config: ConfigDict, spec: ConfigDict) -> list[str]:
@@ -19,12 +19,12 @@ def places(config: ConfigDict, spec: ConfigDict) -> list[str]:
     >>> places(_tree.copy_tree(tree), normal)
     ['a', 'b.1']
     """
-    return list(_found(config, "", spec))
+    return list(_found(config, "", text_of(spec)))
 
 
-def _found(value: Any, key: str, spec: ConfigDict) -> Iterator[str]:
+def _found(value: Any, key: str, spec: str) -> Iterator[str]:
     value = _tree.value_of(value)
-    if _tree.is_spec(value) and same(_tree.as_data(value), _tree.as_data(spec)):
+    if _tree.is_spec(value) and text_of(value) == spec:
         yield key
     elif isinstance(value, (_tree.Config, tuple)):
         for name, item in _tree.children(value):

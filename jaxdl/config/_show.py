@@ -52,6 +52,11 @@ def same(a: Any, b: Any) -> bool:
     return render(a) == render(b)
 
 
+def text_of(spec: _tree.Config) -> str:
+    """A spec as a text that equal specs share, whatever their origins."""
+    return render(_tree.as_data(spec))
+
+
 def origin_of(parent: _tree.Config, path: str, inherited: str) -> str:
     """The origin of a path below a node: its own, else that of the value it is part of, else the inherited one."""
     while path:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
@@ -15,7 +14,7 @@ from jaxdl.data.validation import non_finite
 from jaxdl.errors import ConfigError, DataError
 from jaxdl.parallel import place, replicated
 from jaxdl.train.loop import chunks
-from jaxdl.train.rollback import RollBack, batch_number, spans
+from jaxdl.train.rollback import RollBack, spans
 from jaxdl.types import Batch
 
 RESIDENT_BYTES_CPU = 2**30
@@ -43,20 +42,23 @@ class Feed:
     ) -> Generator[tuple[int, Batch], None, None]:
         """Pairs (steps taken after it, batch), made ahead of time by a thread."""
         parts = list(spans(start, stop, rollbacks))
-        plan = (chunk for first, end, _ in parts for chunk in chunks(first, end, self.size, intervals))
-        make = self._streamed(parts) if self.data is None else self._resident(rollbacks)
-        number = functools.partial(batch_number, rollbacks=rollbacks)
-        with contextlib.closing(prefetch(lambda _: _next(plan, make, number), 0)) as ahead:
+        plan = (
+            (begin, count, at + begin - first)
+            for first, end, at in parts
+            for begin, count in chunks(first, end, self.size, intervals)
+        )
+        make = self._streamed(parts) if self.data is None else self._resident()
+        with contextlib.closing(prefetch(lambda _: _next(plan, make), 0)) as ahead:
             for item in ahead:
                 if item is None:
                     return
                 yield item
 
     def _streamed(self, spans: Sequence[tuple[int, int, int]]) -> Callable[[int, int], Batch]:
-        """Makes the batch of a chunk from host batches, which must be asked for in order."""
+        """Makes the batch of a chunk from host batches, whatever their number: they must be asked for in order."""
         host = (batch for first, end, at in spans for batch in batches(self.pipeline, at, at + end - first))
 
-        def make(first: int, count: int) -> Batch:
+        def make(number: int, count: int) -> Batch:
             if self.size == 1:
                 return place(next(host), self.mesh)
             parts = [next(host) for _ in range(count)]
@@ -66,32 +68,29 @@ class Feed:
 
         return make
 
-    def _resident(self, rollbacks: Sequence[RollBack]) -> Callable[[int, int], Batch]:
+    def _resident(self) -> Callable[[int, int], Batch]:
         """Makes the batch of a chunk as the indices of its rows."""
         stacked = self.size > 1
         rows = len(self.pipeline.indices(0))
         shape = (rows,) if self.size == 1 else (self.size, rows)
         constant = {**place({"mask": np.ones(shape, np.float32)}, self.mesh, stacked=stacked), "data": self.data}
 
-        def make(first: int, count: int) -> Batch:
+        def make(number: int, count: int) -> Batch:
             index = np.zeros((self.size, rows), np.int32)
-            index[:count] = self.pipeline.indices(batch_number(first, rollbacks), count).reshape(count, rows)
+            index[:count] = self.pipeline.indices(number, count).reshape(count, rows)
             placed = place({"index": index.reshape(shape)}, self.mesh, stacked=stacked)
             return {**placed, **constant, **({"count": np.int32(count)} if self.size > 1 else {})}
 
         return make
 
 
-def _next(
-    plan: Iterator[tuple[int, int]], make: Callable[[int, int], Batch], number: Callable[[int], int]
-) -> tuple[int, Batch] | None:
-    chunk = next(plan, None)
-    if chunk is None:
-        return None
-    batch = make(*chunk)
-    # What the learner gets, for who watches: steps before it, steps it feeds, number of its first batch, batch.
-    sys.audit("jaxdl.batch", *chunk, number(chunk[0]), batch)
-    return sum(chunk), batch
+def _next(plan: Iterator[tuple[int, int, int]], make: Callable[[int, int], Batch]) -> tuple[int, Batch] | None:
+    """The next of a plan of (steps before it, steps it feeds, number of its first batch)."""
+    for first, count, number in plan:
+        batch = make(number, count)
+        sys.audit("jaxdl.batch", first, count, number, batch)  # What the learner gets, for who watches.
+        return first + count, batch
+    return None
 
 
 def resident(pipeline: Pipeline, mesh: Mesh, choice: bool | None) -> Mapping[str, jax.Array] | None:

@@ -214,10 +214,10 @@ def _nearest(folder: RunFolder, program: Program, most: int, rollbacks: tuple[Ro
     with Checkpoints(folder.checkpoints, keep=None, read_only=True) as checkpoints:
         for step in reversed(steps):
             found = checkpoints.restore(program.state, step=step)
-            known = recorded(found.info) if found is not None else ()
-            rest = rollbacks[len(known) :]
-            if found is not None and is_unfinished(found):
+            if found is None or is_unfinished(found):
                 continue
+            known = recorded(found.info)
+            rest = rollbacks[len(known) :]
             if rollbacks[: len(known)] == known and all(back.step >= step for back in rest):
                 return found
     return None

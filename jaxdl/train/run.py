@@ -233,8 +233,9 @@ def _checkpoints(experiment: Experiment, folder: RunFolder, *, force: bool) -> C
 
 def _raise_if_interrupted(moment: Moment, checkpoints: Checkpoints | None) -> None:
     if moment.stop == INTERRUPTED:
-        kept = checkpoints is not None and checkpoints.newest() is not None
-        saved = f" and saved in {checkpoints.directory}; run the same command to go on" if checkpoints and kept else ""
+        saved = ""
+        if checkpoints is not None and checkpoints.newest() is not None:
+            saved = f" and saved in {checkpoints.directory}; run the same command to go on"
         raise Preempted(f"Training was interrupted at step {moment.step}{saved}.")
 
 

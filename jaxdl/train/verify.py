@@ -45,6 +45,7 @@ class Comparison:
 
     Attributes:
       name: Of the way.
+      spread: Whether the way is over a mesh.
       loss: The largest difference of the losses of the steps.
       gradients: The largest difference of the first step's gradients, of the largest gradient of each parameter.
       params: The largest difference of the parameters after the last step, of the largest of each, where their
@@ -54,6 +55,7 @@ class Comparison:
     """
 
     name: str
+    spread: bool = False
     loss: float = 0.0
     gradients: float = 0.0
     params: float = 0.0
@@ -115,7 +117,7 @@ def verify_parallel(
         except ConfigError as error:
             yield Comparison(name=name, skipped=str(error))
             continue
-        yield _compared(name, alone, found)
+        yield dataclasses.replace(_compared(name, alone, found), spread="mesh" in changes)
 
 
 def _plain(experiment: Experiment, steps: int) -> Experiment:

@@ -11,16 +11,15 @@ from jaxdl.errors import ConfigError
 from jaxdl.models import MLP
 from jaxdl.train.verify import Comparison, verify_parallel, ways
 
-NAMES = [
-    *("data", "fsdp", "tensor", "sequence", "expert", "stage", "data and fsdp", "fsdp, tensor and sequence"),
-    "stage, fsdp and tensor",
-]
+AXES = ("data", "fsdp", "tensor", "sequence", "expert", "stage")
+NAMES = ["its own mesh", *AXES, "data and fsdp", "fsdp, tensor and sequence", "stage, fsdp and tensor"]
 
 
 @pytest.mark.slow
 def test_every_way_gives_the_numbers_of_one_device(experiment):
     found = list(verify_parallel(experiment(model=MLP(num_classes=10, widths=(16,)))))
     assert [one.name for one in found] == [*NAMES, "accumulation", "rematerialisation"]
+    assert [one.name for one in found if one.spread] == NAMES
     assert all(one.skipped is None for one in found)
     assert all(one.within(1e-5) for one in found), found
     assert any(one.loss > 0 or one.params > 0 for one in found), "they are not the same program"

@@ -17,7 +17,7 @@ from jaxdl.errors import DataError
 OnBad = Literal["raise", "skip"]
 MAX_CHARACTERS = 10_000_000
 """The longest field, and the longest line of a file of records, that is taken for text."""
-_MOST_BYTES = 4  # A character.
+_CHARACTER_BYTES = 4  # At most.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -288,7 +288,7 @@ def _wanted(fields: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a JSON value is a text or a number; None is told by its name."""
+    """Whether a JSON value is a text or a number."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, str | int) and not isinstance(value, bool)
@@ -324,7 +324,7 @@ def _decoded(file: Path, encoding: str, collector: Collector, *, all_lines: bool
 
     With `all_lines`, None stands for a bad one.
     """
-    most = _MOST_BYTES * collector.most
+    most = _CHARACTER_BYTES * collector.most
     try:
         if "\n".encode(encoding) != b"\n":
             raise DataError(f"{file}: files in {encoding} cannot be read by lines: convert it to UTF-8.")
