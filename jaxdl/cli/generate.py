@@ -47,6 +47,10 @@ def run(options: argparse.Namespace) -> int:
     source = text_model(
         load(options.workdir, step=step_choice(options.step), allow=allow), tokenizer=tokenizer, allow=allow
     )
+    for number, prompt in enumerate(prompts, 1):
+        if unknown := source.tokenizer.unknown(prompt):
+            listed = ", ".join(map(repr, unknown))
+            print(f"jaxdl generate: prompt {number}: the vocabulary does not know {listed}.", file=sys.stderr)
     if options.beams is None and len(prompts) == 1 and not options.json:
         _stream(source, prompts[0], options)
         return 0

@@ -57,6 +57,13 @@ def test_continues_one_prompt_as_plain_text(jaxdl, writer):
     assert out == "abcabc\n"
 
 
+def test_says_what_the_vocabulary_does_not_know(jaxdl, writer):
+    flags = ("--workdir", writer, "--temperature", 0, "--max-tokens", 3)
+    code, out, err = jaxdl("generate", *flags, "--prompt", "zaz", "--prompt", "abc")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err == "jaxdl generate: prompt 1: the vocabulary does not know 'z'.\n"
+
+
 def test_prints_what_it_has_before_the_rest_is_drawn(writer, monkeypatch):
     class Terminal(io.StringIO):
         shown = ()

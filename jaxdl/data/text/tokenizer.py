@@ -83,6 +83,16 @@ class Tokenizer:
             encoded = self._library.encode_batch(list(texts), add_special_tokens=False)
         return [(np.asarray(one.ids, np.int32), np.asarray(one.offsets, np.int64).reshape(-1, 2)) for one in encoded]
 
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """The parts of a text that become the unknown token, each once, in the order of their coming.
+
+        >>> characters(["abba"]).unknown("a-b?-")
+        ('-', '?')
+        """
+        ids, spans = self.offsets(text)
+        found = (text[begin:end] for begin, end in spans[ids == self.find("unknown")])
+        return tuple(dict.fromkeys(found))
+
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """The text of token ids; special tokens are left out unless `special`."""
         with _explained("The tokenizer cannot decode these ids"):

@@ -77,6 +77,9 @@ def test_offsets_point_into_the_text():
 def test_unknown_characters_are_the_unknown_token():
     tokenizer = characters(["ab"])
     assert tokenizer.encode("axb").tolist() == [6, 1, 7]
+    assert tokenizer.unknown("xaéxb") == ("x", "é")
+    assert tokenizer.unknown("ab") == utf8_bytes().unknown("é") == ()
+    assert trained("wordpiece").unknown("the ∞ quick") == ("∞",)
 
 
 def many_words():
