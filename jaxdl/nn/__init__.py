@@ -14,7 +14,7 @@ from jaxdl.nn.patches import PatchEmbedding
 from jaxdl.nn.pooling import avg_pool, global_average_pool, max_pool, pool_tokens
 from jaxdl.nn.positions import RelativeBias, Rotary, alibi_bias, rotate, sinusoids
 from jaxdl.nn.recurrent import Recurrent, RecurrentCell, RecurrentState, last_hidden, length_mask
-from jaxdl.nn.regularization import StochasticDepth, drop_examples
+from jaxdl.nn.regularization import StochasticDepth, check_rates, drop_examples
 from jaxdl.nn.relative_attention import RelativeAttention
 from jaxdl.nn.separable import InvertedResidual, SeparableConv
 from jaxdl.nn.squeeze_excite import SqueezeExcite
@@ -56,6 +56,7 @@ __all__ = [
     "attention_mask",
     "avg_pool",
     "both",
+    "check_rates",
     "decoder_places",
     "drop_examples",
     "global_average_pool",

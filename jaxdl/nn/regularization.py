@@ -1,8 +1,30 @@
 """Layers that act only in training."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+_RATES = ("dropout_rate", "drop_rate", "depth_rate")
+
+
+def check_rates(module: nn.Module, path: str = "") -> None:
+    """Refuses a model that drops with no probability: `nn.Dropout` takes any number, and trains.
+
+    Read are the fields that end in `dropout_rate`, `drop_rate` or `depth_rate`, those of modules in fields too.
+
+    Raises:
+      ValueError: one is not in [0, 1).
+    """
+    for field in dataclasses.fields(module):
+        if field.name == "parent":
+            continue
+        value = getattr(module, field.name, None)
+        if isinstance(value, nn.Module):
+            check_rates(value, f"{path}{field.name}.")
+        elif field.name.endswith(_RATES) and isinstance(value, int | float) and not 0 <= value < 1:
+            raise ValueError(f"`{path}{field.name}` is a probability, from 0 to below 1, not {value}.")
 
 
 class StochasticDepth(nn.Module):

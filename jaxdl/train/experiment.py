@@ -22,6 +22,7 @@ from jaxdl.learners import (
     supervised,
 )
 from jaxdl.metrics import Mean
+from jaxdl.nn import check_rates
 from jaxdl.train.hooks import EarlyStopping, Plateau
 from jaxdl.train.loop import Hook
 from jaxdl.train.report import Report
@@ -196,6 +197,7 @@ class Experiment:
         if self.learner is None:
             if None in (self.model, self.task, self.optimizer):
                 raise ValueError("Give either `model`, `task` and `optimizer`, or a whole `learner`.")
+            check_rates(self.model, "model.")
             return
         of_supervised = ("model", "optimizer", "frozen", "microbatches", "precision", "remat")
         defaults = {field.name: field.default for field in dataclasses.fields(self)}

@@ -15,6 +15,7 @@ OUT_OF_RANGE = [
     *("evals.test.every=0", "evals.test.data.batch_size=0", "task.num_classes=0", "task.label_smoothing=2.0"),
     *("task.label_smoothing=-1.0", "optimizer.weight_decay=-0.1", "optimizer.clip_norm=-1.0", "steps_per_dispatch=0"),
     *("mapping=pmapp", "remat=everything", "nonfinite_limit=0", "mesh.data=0"),
+    *("model.dropout_rate=-0.5", "model.dropout_rate=1.0", "model.dropout_rate=50.0"),
 ]  # fmt: skip
 
 

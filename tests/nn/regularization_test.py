@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from jaxdl.nn import StochasticDepth
+from jaxdl.nn import StochasticDepth, check_rates
 
 
 def apply(rate, x, seed=0, train=True):
@@ -44,3 +45,22 @@ def test_a_dropped_infinity_is_zero_and_the_type_is_kept():
 def test_a_rate_outside_zero_to_one_is_refused(rate):
     with pytest.raises(ValueError, match=str(rate)):
         StochasticDepth(rate)
+
+
+class Outer(nn.Module):
+    inner: nn.Module
+    attention_dropout_rate: float | None = 0.1
+    decay_rate: float = 7.0
+
+
+class Inner(nn.Module):
+    stochastic_depth_rate: float = 0.0
+
+
+def test_rates_are_probabilities_in_inner_modules_too():
+    check_rates(Outer(inner=Inner()))
+    check_rates(Outer(inner=Inner(), attention_dropout_rate=None))
+    with pytest.raises(ValueError, match=r"`attention_dropout_rate` is a probability.* not -0.1"):
+        check_rates(Outer(inner=Inner(), attention_dropout_rate=-0.1))
+    with pytest.raises(ValueError, match=r"`model.inner.stochastic_depth_rate` is .* not nan"):
+        check_rates(Outer(inner=Inner(stochastic_depth_rate=float("nan"))), "model.")
