@@ -146,6 +146,14 @@ def verify(folder: Path, *, digests: bool = True) -> Manifest:
     return manifest
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are missing, durably."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync_directory(one.parent)
+
+
 def sync_directory(folder: Path) -> None:
     """Flushes the names inside a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from jaxdl.checkpoint.commit import make_folder
 from jaxdl.errors import WorkdirError
 
 LOCK_NAME = "run.lock"
@@ -57,7 +58,7 @@ def lock_workdir(path: str | os.PathLike[str], *, force: bool = False) -> Workdi
     folder = Path(path).absolute()
     lock_path = folder / LOCK_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if force:
             lock_path.unlink(missing_ok=True)
         descriptor = _acquire(lock_path)

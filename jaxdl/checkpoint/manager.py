@@ -21,7 +21,7 @@ from jaxdl.checkpoint.commit import Corrupt, clear, publish, put_back, read_mani
 from jaxdl.checkpoint.failures import describe_failure
 from jaxdl.checkpoint.lock import WorkdirLock, lock_workdir
 from jaxdl.checkpoint.manifest import Manifest, pack, unpack
-from jaxdl.checkpoint.processes import any_process, from_first, together
+from jaxdl.checkpoint.processes import any_failed, any_process, from_first, together
 from jaxdl.checkpoint.restore import (
     STATE,
     STEP,
@@ -175,8 +175,8 @@ class Checkpoints:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        error = pending.future.exception()
-        if any_process(error is not None):
+        if any_failed(pending.future):
+            error = pending.future.exception() if pending.future.done() else None
             raise self._failure(pending.step, pending.num_bytes, error) from error
 
     def restore(self, target: PyTree, step: int | None = None, *, digests: bool = True) -> Restored | None:
@@ -230,9 +230,7 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._thread.shutdown()
-            if self._lock is not None:
-                self._lock.release()
+            self._give_back()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -240,12 +238,21 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        if error is None:
             self.close()
-        except CheckpointError as failure:
-            if error is None:
-                raise
-            error.add_note(str(failure))
+            return
+        # The other processes may not have met the error and not come here: nothing is agreed upon with them.
+        pending, self._pending = self._pending, None
+        failure = None if pending is None else pending.future.exception()
+        if pending is not None and failure is not None:
+            error.add_note(str(self._failure(pending.step, pending.num_bytes, failure)))
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Without waiting for a save that can no longer end, as it failed in another process."""
+        self._thread.shutdown(wait=jax.process_count() == 1)
+        if self._lock is not None:
+            self._lock.release()
 
     def _prepare(self, step: int, num_bytes: int, *, again: bool) -> OSError | None:
         """Makes the temporary folder; the error that prevents it."""

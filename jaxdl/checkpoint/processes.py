@@ -1,7 +1,12 @@
 """What several processes must agree on; with one process these cost nothing."""
 
+from concurrent.futures import Future, wait
+from typing import Any
+
 import jax
 import numpy as np
+
+_ROUND = 1.0  # Seconds between two looks at the others.
 
 
 def any_process(condition: bool) -> bool:
@@ -11,6 +16,23 @@ def any_process(condition: bool) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(np.any(multihost_utils.process_allgather(np.int32(condition))))
+
+
+def any_failed(job: Future[Any]) -> bool:
+    """Waits until a job of each process is done, or one has failed, and says which; all processes call this together.
+
+    The others are not waited for once one has failed: they may wait for what the failed one did not do.
+    """
+    if jax.process_count() == 1:
+        return job.exception() is not None
+    from jax.experimental import multihost_utils
+
+    while True:
+        done = bool(wait([job], timeout=_ROUND).done)
+        failed = done and job.exception() is not None
+        found = np.asarray(multihost_utils.process_allgather(np.array([done, failed]))).reshape(-1, 2)
+        if found[:, 1].any() or found[:, 0].all():
+            return bool(found[:, 1].any())
 
 
 def from_first(value: int) -> int:

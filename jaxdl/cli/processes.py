@@ -1,21 +1,25 @@
 """Joining the processes of one run: by the cluster that JAX finds, or by explicit flags."""
 
 import argparse
+import atexit
 import contextlib
 import functools
 import ipaddress
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from types import TracebackType
+from typing import Literal, NamedTuple
 
 from jaxdl.cli.rendezvous import meet
-from jaxdl.errors import ConfigError, JaxdlError
+from jaxdl.errors import ConfigError, JaxdlError, Preempted
 
 _RETRY = 0.5
-_LEAVING = 30  # Seconds that a process which ends, in an error say, waits for the others to end too.
+_LEAVING = 30  # Seconds that a process which has come to its end waits for the others.
+_LAST_WORDS = 3  # Seconds in which the others may say what was wrong, before the end of process 0 ends them.
 _LOST = re.compile(r"\bgloo\b|heartbeat|coordination service", re.IGNORECASE)  # In JAX's errors about others.
 
 
@@ -186,6 +190,47 @@ def told_when_lost() -> Iterator[None]:
             f"Another process of the run was lost: {first}. What it printed says why; run the same command again to go "
             "on from the last checkpoint."
         ) from error
+
+
+@contextlib.contextmanager
+def leaving_with_an_error() -> Iterator[None]:
+    """Lets a process that ends with an error end alone, as the others need not end with it.
+
+    JAX waits for them at the end of the interpreter, though they wait for this one, and aborts when they do not come.
+    Once this one is gone, they learn it.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.push(_leave_alone)
+        yield
+
+
+def _leave_alone(
+    kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+) -> Literal[False]:
+    """Has the end of the interpreter, when the error was told, end this process and nothing else."""
+    if error is None or isinstance(error, Preempted) or "jax" not in sys.modules:  # Those come to all of them.
+        return False
+    import jax
+    from jax._src import distributed  # There is no public way to end without the others.
+
+    joined = distributed.global_state
+    if jax.distributed.is_initialized():
+        code = error.exit_code if isinstance(error, JaxdlError) else 1
+        seconds = _LAST_WORDS if jax.process_index() == 0 else 0
+        atexit.register(_vanish, code, seconds, (joined.client, joined.service))
+        joined.client = joined.service = None
+    return False
+
+
+def _vanish(code: int, seconds: int, kept: object) -> None:
+    """Does what else is to be done at the end; what is `kept` is never deleted, which would wait for the others."""
+    atexit.unregister(_vanish)
+    atexit._run_exitfuncs()
+    time.sleep(seconds)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxdl.cli.environment import allowed, import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
 from jaxdl.cli.flags import add_config, natural, positive
-from jaxdl.cli.processes import join, told_when_lost
+from jaxdl.cli.processes import join, leaving_with_an_error, told_when_lost
 from jaxdl.cli.signals import preempted_by_sigterm
 from jaxdl.cli.watchdog import ended_when_stuck
 from jaxdl.errors import ConfigError
@@ -64,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains."""
-    with preempted_by_sigterm():
+    with preempted_by_sigterm(), leaving_with_an_error():
         return _train(options)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from jaxdl.checkpoint import lock_workdir
+from jaxdl.checkpoint.commit import make_folder, sync_directory
 from jaxdl.errors import WorkdirError
 from jaxdl.train.rollback import RollBack
 
@@ -70,7 +71,7 @@ def open_run(path: str | Path, *, force: bool = False) -> Iterator[RunFolder]:
     """
     folder = RunFolder(Path(path).absolute())
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.path)
         with tempfile.TemporaryFile(dir=folder.path):
             pass
     except OSError as error:
@@ -89,3 +90,4 @@ def _write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+    sync_directory(path.parent)

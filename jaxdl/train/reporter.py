@@ -108,6 +108,11 @@ class Reporter:
         shown = "  ".join(f"{metric} {format_number(value)}" for metric, value in values.items())
         self.note(f"step {step:,}  {name}: {shown}")
 
+    def sync(self) -> None:
+        """Flushes the log to the disk: a checkpoint is saved, and what lies before it is never written again."""
+        if self._jsonl is not None:
+            self._jsonl.sync()
+
     def moment(self, moment: Moment) -> None:
         """Shows progress."""
         if self._progress is not None and self._values:

@@ -140,7 +140,7 @@ def _attempt(
     memories = log, *_ = _memories(experiment, reporter)
     moment = first_moment(experiment, program, beginning, memories, reporter)
     reporter.begin(moment.step, unfinished=moment.unfinished)
-    save = _save(experiment, checkpoints, memories, rollbacks)
+    save = _save(experiment, checkpoints, memories, rollbacks, reporter)
     judge = Evaluate(program.evals, last, reporter.eval_row, log.flush, log.skip_time, signals.asked)
     nonfinite = StopNonFinite(experiment.nonfinite_limit)
     hooks = [log, judge, *map(when_finished, (*experiment.hooks, reporter.moment)), signals, *save, nonfinite]
@@ -193,7 +193,11 @@ def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 
 
 def _save(
-    experiment: Experiment, checkpoints: Checkpoints | None, memories: Sequence[Any], rollbacks: Sequence[RollBack]
+    experiment: Experiment,
+    checkpoints: Checkpoints | None,
+    memories: Sequence[Any],
+    rollbacks: Sequence[RollBack],
+    reporter: Reporter,
 ) -> tuple[Hook, ...]:
     if checkpoints is None:
         return ()
@@ -201,6 +205,7 @@ def _save(
 
     def info(moment: Moment) -> Mapping[str, Any]:
         log.flush()
+        reporter.sync()
         backs = [back.json() for back in rollbacks]
         return {"hooks": remembered(memories), "rollbacks": backs, **facts(moment)}
 

@@ -35,8 +35,11 @@ class JsonlWriter:
         """
         self.path = Path(path).absolute()
         try:
+            new = not self.path.exists()
             _drop_unfinished_line(self.path)
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            if new:
+                sync_directory(self.path.parent)
         except OSError as error:
             raise self._failure(error) from error
 
@@ -98,8 +101,15 @@ class JsonlWriter:
         return dropped
 
     def sync(self) -> None:
-        """Flushes the rows to the disk, so that they outlive a power cut; call it before a checkpoint."""
-        os.fsync(self._file.fileno())
+        """Flushes the rows to the disk, so that they outlive a power cut; call it before a checkpoint.
+
+        Raises:
+          WorkdirError: the disk refuses them.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """Closes the file."""

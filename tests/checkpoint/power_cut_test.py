@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from jaxdl.checkpoint import BestOf, Checkpoints
+from jaxdl.checkpoint.restore import committed_steps
+from jaxdl.train.writers import read_rows
 
 HERE = Path(__file__).parent
 SHUTDOWN = 0x8004587D
@@ -126,6 +128,56 @@ def test_what_was_saved_outlives_a_power_cut(disk, flag):
         assert again.returncode == 0, again.stderr
         newest, cuts = check(mount, saved), cuts + 1
     print(f"{cuts} cuts, {newest} steps")
+
+
+TRAINING = """
+import fcntl, os, struct, sys
+from jaxdl.checkpoint import Checkpoints
+from jaxdl.data import Pipeline
+from jaxdl.data.sources import digits
+from jaxdl.models import MLP
+from jaxdl.optim import adam, optimizer
+from jaxdl.tasks import Classification
+from jaxdl.train import Experiment, Saving, train
+
+folder, flag, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+def cut(moment):
+    if moment.step == last:
+        while Checkpoints(folder + "/checkpoints", read_only=True).newest() != last - 3:
+            pass
+        os.write(1, b"saved")
+        descriptor = os.open(os.path.dirname(folder), os.O_RDONLY)
+        fcntl.ioctl(descriptor, {shutdown}, struct.pack("I", flag))
+        os._exit(0)
+
+train(Experiment(
+    steps=1000, log_every=1, steps_per_dispatch=1, tensorboard=False, saving=Saving(every=20), hooks=(cut,),
+    model=MLP(num_classes=10, widths=(8,)), task=Classification(num_classes=10), optimizer=optimizer(rule=adam()),
+    train=Pipeline(source=digits(split="train"), batch_size=16),
+), folder, quiet=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", [JOURNAL_FLUSHED, NOTHING_FLUSHED], ids=["journal_flushed", "nothing_flushed"])
+def test_the_log_up_to_a_checkpoint_outlives_a_power_cut(disk, flag):
+    image, mount = disk
+    for last in (43, 83):  # From nothing, and from the checkpoint of the cut before.
+        code = TRAINING.format(shutdown=SHUTDOWN)
+        words = [sys.executable, "-W", "ignore", "-c", code, mount / "run", flag, last]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+        done = subprocess.run(
+            [str(word) for word in words], env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stdout) == (0, "saved"), done.stderr
+        assert run("umount", mount).returncode == 0
+        assert run("mount", "-o", "loop", image, mount).returncode == 0
+        newest = committed_steps(mount / "run" / "checkpoints")[-1]
+        assert newest == last - 3
+        steps = [row["step"] for row in read_rows(mount / "run" / "metrics.jsonl")]
+        assert steps[:newest] == list(range(1, newest + 1))
+        assert (mount / "run" / "run.json").stat().st_size > 0
 
 
 @pytest.mark.slow

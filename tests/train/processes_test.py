@@ -1,16 +1,19 @@
-"""Several real processes: they go back together, with or without a kill, and name the one whose copy went wrong."""
+"""Several real processes: they go back together, killed or not; the one that goes wrong is named, and ends them all."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
 from jaxdl.checkpoint import restore_part
+from jaxdl.checkpoint.restore import committed_steps
+from jaxdl.errors import DataError
 from jaxdl.train.writers import read_rows
 
 pytestmark = pytest.mark.slow
@@ -25,6 +28,7 @@ import numpy as np
 from jaxdl.config import spec
 from jaxdl.data import Pipeline
 from jaxdl.data.sources import ArraySource, digits
+from jaxdl.errors import DataError
 from jaxdl.models import MLP
 from jaxdl.optim import adam, optimizer
 from jaxdl.tasks import Classification
@@ -67,6 +71,23 @@ class FlipAt:
         return jax.make_array_from_single_device_arrays(leaf.shape, leaf.sharding, [here])
 
 
+@dataclasses.dataclass
+class FailAt:
+    step: int
+    process: int
+
+    def __call__(self, moment):
+        if moment.step == self.step and jax.process_index() == self.process:
+            raise DataError(f"process {self.process} cannot read example 17")
+
+
+HOOKS = {
+    "flip": (spec(FlipAt, step=6, process=1), spec(CheckReplicas, every=4)),
+    "first": (spec(FailAt, step=11, process=0),),
+    "second": (spec(FailAt, step=11, process=1),),
+}
+
+
 def get_config(what="back"):
     without = tuple(range(8, 15)) if what == "never" else ()
     return spec(
@@ -74,8 +95,8 @@ def get_config(what="back"):
         model=spec(MLP, num_classes=10, widths=(8,)), task=spec(Classification, num_classes=10),
         optimizer=spec(optimizer, rule=spec(adam), learning_rate=1e-3),
         train=spec(Pipeline, source=spec(numbered, without=without), batch_size=ROWS, shuffle=False),
-        augment=spec(Poison, batches=() if what in ("never", "flip") else (12, 13, 14)),
-        hooks=(spec(FlipAt, step=6, process=1), spec(CheckReplicas, every=4)) if what == "flip" else (),
+        augment=spec(Poison, batches=(12, 13, 14) if what == "back" else ()),
+        hooks=HOOKS[what] if what in HOOKS else (),
         saving=spec(Saving, every=8, keep=9), tensorboard=False,
     )
 """
@@ -135,3 +156,13 @@ def test_the_process_whose_copy_differs_is_named(jaxdl, tmp_path):
     assert done.returncode not in (0, 75)
     assert "After step 8, the copies of 4 parameters are not the same bits" in done.stdout
     assert set(re.findall(r"of process (\d+)", done.stdout)) == {"1"}, done.stdout
+
+
+@pytest.mark.parametrize(("what", "number"), [("first", 0), ("second", 1)])
+def test_an_error_of_one_after_a_save_ends_both_and_is_told(what, number, jaxdl, tmp_path):
+    began = time.monotonic()
+    done = jaxdl(*launch(2, what, tmp_path / "run"))
+    assert time.monotonic() - began < 120, "neither waits for the other for ever"
+    assert done.returncode == DataError.exit_code, done.stdout
+    assert f"process {number} cannot read example 17" in done.stdout
+    assert committed_steps(tmp_path / "run" / "checkpoints") == [8], "what was saved before stays"

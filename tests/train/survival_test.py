@@ -198,23 +198,26 @@ def test_kills_are_drawn_of_every_kind_and_phase():
 
 
 @pytest.mark.parametrize(
-    ("kind", "victims", "codes", "phase", "good"),
+    ("kind", "victims", "codes", "phase", "ended", "good"),
     [
-        ("SIGKILL", (0,), (-9, -6), "step", True),
-        ("SIGKILL", (0,), (1,), "step", False),
-        ("SIGTERM", (1,), (75, 75), "save", True),
-        ("SIGTERM", (1,), (1, 75), "save", False),
-        ("SIGTERM", (0,), (-15,), "step", False),
-        ("SIGTERM", (1,), (-9, 75), "start", True),
-        ("exception", (0,), (1,), "evaluation", True),
-        ("exception", (0,), (75,), "evaluation", False),
-        ("exception", (0,), (-11,), "evaluation", False),
+        ("SIGKILL", (0,), (-9, -6), "step", (), True),
+        ("SIGKILL", (0,), (-9, -9), "step", (1,), True),
+        ("SIGKILL", (0,), (1,), "step", (), False),
+        ("SIGTERM", (1,), (75, 75), "save", (), True),
+        ("SIGTERM", (1,), (1, 75), "save", (), False),
+        ("SIGTERM", (0,), (-15,), "step", (), False),
+        ("SIGTERM", (1,), (-9, 75), "start", (), True),
+        ("exception", (0,), (1,), "evaluation", (), True),
+        ("exception", (0,), (75,), "evaluation", (), False),
+        ("exception", (0,), (-11,), "evaluation", (), False),
+        ("exception", (1,), (-9, 1), "step", (0,), True),
+        ("exception", (1,), (1, -9), "step", (1,), False),
     ],
 )
-def test_how_a_run_may_end(kind, victims, codes, phase, good):
+def test_how_a_run_may_end(kind, victims, codes, phase, ended, good):
     aim = Aim(phase="step", steps=0, count=1, latest=9, act="tell")
     kill = Kill(kind=kind, aim=aim, pause=0.01, watched=victims[0], victims=victims)
-    hit = Hit(kill=kill, phase=phase, began=3, reached=7, codes=codes)
+    hit = Hit(kill=kill, phase=phase, began=3, reached=7, codes=codes, ended=ended)
     assert (unexpected(hit) is None) is good
     assert kind in str(hit)
 

@@ -8,9 +8,11 @@ from typing import IO
 
 # How JAX's coordination service reports that a process was lost, before it aborts: lines that begin with the first,
 # and all that follow up to one that is not its own.
-_LOST = re.compile(rb"[EF]\d{4} .*\b(client\.h|coordination_service\w*\.cc):\d+\]")
+_LOST = re.compile(rb"[EFW]\d{4} .*\b(client\.h|(coordination_service|preemption_sync_manager)\w*\.cc):\d+\]")
+_TRACE = re.compile(rb"\*\*\* Check failure")  # Of one who aborts for it; the run's own error may come between.
 _ITS_OWN = re.compile(
-    rb"\s*$|\d+\s*$|The tasks have crashed|RPC: |=== Source Location|external/xla|\*\*\* Check failure|\s+@ |[EF]\d{4} "
+    rb"\s*$|\d+\s*$|The tasks have crashed|RPC: |Additional GRPC|:UNKNOWN:|=== Source Location|external/xla|"
+    rb"\*\*\* Check failure|\s+@ |[EF]\d{4} "
 )
 _PATIENCE = 10.0
 _SILENT = b"stopped sending heartbeats"
@@ -36,11 +38,12 @@ class Printer:
         self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
-        lost = numbers = False
+        lost = numbers = ever = False
         with self._stream as stream:
             for line in stream:
-                lost = bool(_LOST.match(line) or (lost and _ITS_OWN.match(line)))
+                lost = bool(_LOST.match(line) or (lost and _ITS_OWN.match(line)) or (ever and _TRACE.match(line)))
                 if lost:
+                    ever = True
                     if numbers and line.strip().isdigit():
                         self.silent.add(int(line))
                     numbers = _SILENT in line or (numbers and line.strip().isdigit())

@@ -29,6 +29,7 @@ _POLL = 0.002
 _STILL = 300.0  # Seconds without any event after which a run is taken to hang.
 _SAVING = 120.0  # Seconds for a run to save after SIGTERM.
 _GRACE = 10.0  # Seconds for the others to end after one was killed.
+_PARTING = 60.0  # Seconds without any event, in which a process with an error must end: it parts from the others first.
 _TAIL = 3000
 
 
@@ -221,6 +222,9 @@ def _see_through(
         seen = sum(one.board.events() for one in group)
         if seen != events:
             events, moved = seen, time.monotonic()
+        if kill is not None and kill.kind == "exception" and struck:
+            ends = not any(group[number].process.is_alive() for number in kill.victims)
+            deadline = min(deadline or math.inf, time.monotonic() + _GRACE) if ends else moved + _PARTING
         if time.monotonic() > (deadline or moved + _STILL):
             break
     late = tuple(number for number, one in enumerate(group) if one.process.is_alive())

@@ -122,9 +122,11 @@ def _count(generator: random.Random, profile: Profile, phase: Phase) -> int:
 def unexpected(hit: Hit) -> str | None:
     """What is wrong with how the processes of a run ended after a kill, or None.
 
-    SIGKILL ends a process by that signal, an error as a crash, unless it waits for the others to part from them. After
-    SIGTERM all exit with 75, but for several processes of which one was hit before they had met: it alone must.
+    SIGKILL ends a process by that signal, an error as a crash. After SIGTERM all exit with 75, but for several
+    processes of which one was hit before they had met: it alone must.
     """
+    if hit.kill.kind == "exception" and set(hit.kill.victims) & set(hit.ended):
+        return "A process with an error must end by itself"
     own = [hit.codes[number] for number in hit.kill.victims if number not in hit.ended]
     if hit.kill.kind == "SIGKILL":
         wrong = [code for code in own if code != -signal.SIGKILL]

@@ -35,6 +35,15 @@ RPC: /xla.coordination.CoordinationService/Heartbeat
 *** Check failure stack trace: ***
     @     0x7f138f840634  absl::lts_20260107::log_internal::LogMessage::SendToLog()
 """
+BETWEEN = """\
+W1123 07:03:00.177451   11382 preemption_sync_manager.cc:147] Failed to retrieve preemption notice: UNAVAILABLE
+Additional GRPC error information from remote target coordination_service while calling /xla.x/GetKeyValue:
+:UNKNOWN:Error received from peer  {grpc_status:14, grpc_message:"Socket closed"}
+jaxdl train: Another process of the run was lost.
+*** Check failure stack trace: ***
+    @     0x7fd16e840634  absl::lts_20260107::log_internal::LogMessage::SendToLog()
+"""
+CRASH = "F1123 07:03:00 1 tensor.cc:1] Check failed: x\n*** Check failure stack trace: ***\n    @     0x7fd1  f()\n"
 OTHER = "E1122 23:51:00.407982 1 something_else.cc:1] bad\n3\n\n    @ home\n"
 
 
@@ -44,9 +53,11 @@ OTHER = "E1122 23:51:00.407982 1 something_else.cc:1] bad\n3\n\n    @ home\n"
         (HEARD.format(more=""), "step 10/20  loss 1.000\n7 is printed by the run itself\n", {3, 12}),
         (HEARD.format(more=NEWER), "step 10/20  loss 1.000\n7 is printed by the run itself\n", {3, 12}),
         (FIRST, "", {0}),
+        (BETWEEN, "jaxdl train: Another process of the run was lost.\n", set()),
+        (CRASH, CRASH, set()),
         (OTHER, OTHER, set()),
     ],
-    ids=["heard", "newer", "first", "other"],
+    ids=["heard", "newer", "first", "between", "crash", "other"],
 )
 def test_the_report_of_a_lost_process_is_read_and_not_printed(text, shown, silent, capfd):
     printer = Printer(0, io.BytesIO(text.encode()))
