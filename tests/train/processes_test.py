@@ -166,3 +166,18 @@ def test_an_error_of_one_after_a_save_ends_both_and_is_told(what, number, jaxdl,
     assert done.returncode == DataError.exit_code, done.stdout
     assert f"process {number} cannot read example 17" in done.stdout
     assert committed_steps(tmp_path / "run" / "checkpoints") == [8], "what was saved before stays"
+
+
+def test_two_processes_share_the_tensors_the_tokens_and_the_layers(jaxdl, tmp_path, request):
+    config = f"{request.config.rootpath}/configs/language/zoo.py:llama"
+    small = ["--config.steps=6", "--config.log_every=2", "--config.train.batch_size=8", "--config.tensorboard=false"]
+    losses = {}
+    for mesh in ("data", "tensor", "sequence", "stage"):
+        several = [] if mesh == "data" else ["launch", "local", "--processes", 2]
+        flags = [*small, f"--config.mesh={{{mesh}: -1}}", "--workdir", tmp_path / mesh, "--quiet"]
+        done = jaxdl(*several, "train", "--config", config, *flags)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        losses[mesh] = [row["loss"] for row in read_rows(tmp_path / mesh / "metrics.jsonl") if row["kind"] == "train"]
+    assert len(losses["data"]) == 3
+    for mesh in ("tensor", "sequence", "stage"):
+        np.testing.assert_allclose(losses[mesh], losses["data"], rtol=1e-5, err_msg=mesh)
