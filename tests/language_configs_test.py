@@ -1,6 +1,8 @@
 """The configs of sentiment, masked language modelling and question answering: on small stand-ins, end to end."""
 
 import dataclasses
+import gzip
+import io
 import json
 import math
 
@@ -122,6 +124,40 @@ def test_tables_and_folders_are_read_too(tmp_path):
     assert found.fields["text"][0] == "test neg 0"
 
 
+def test_bad_texts_are_left_out_on_request(tmp_path):
+    lines = [f"{number} {i},{label}" for i in range(10) for number, label in (("one", "x"), ("two", "y"))]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines, ",x"]))
+    path = f"configs/language/sentiment.py:{tmp_path / 'a.csv'}"
+    with pytest.raises(DataError, match=r"a\.csv:22: the field 'text' is empty.*by ':skip' at the end"):
+        config.load(path)
+    for argument in (":skip", ":bag:skip", ":bag:::1:skip"):
+        rows = config.build(config.load(f"{path}{argument}").train.source)
+        assert rows.records.skipped == {"an empty field": 1}
+    (tmp_path / "truth.txt").write_text("".join(f"{i}\t{i - 9.5}\tfilm {i}\n" for i in range(20)) + "20\tnone\tfilm\n")
+    with pytest.raises(DataError, match=r"truth\.txt:21: the score 'none'"):
+        config.load(f"configs/language/sentiment.py:{tmp_path / 'truth.txt'}")
+    tree = config.load(f"configs/language/sentiment.py:{tmp_path / 'truth.txt'}:skip")
+    assert config.build(tree.train.source).records.skipped == {"no finite score": 1}
+    (tmp_path / "text.txt").write_bytes(b"caf\xe9\n" + b"some words\n" * 320)
+    with pytest.raises(DataError, match=r"text\.txt:1: is not utf-8"):
+        config.load(f"configs/language/masked_lm.py:{tmp_path / 'text.txt'}")
+    tree = config.load(f"configs/language/masked_lm.py:{tmp_path / 'text.txt'}:skip")
+    assert config.build(tree.train.source).records.skipped == {"not utf-8": 1}
+
+
+def test_gzipped_tables_are_known_by_the_ending_below(tmp_path):
+    rows = [(f'{number} "{i}', label) for i in range(10) for number, label in (("one", "x"), ("two", "y"))]
+    for name, delimiter in (("a.csv.gz", ","), ("a.tsv.gz", "\t"), ("a.tsv", "\t")):
+        text = "".join(f"{text}{delimiter}{label}\n" for text, label in [("text", "label"), *rows]).encode()
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        source = config.build(config.load(f"configs/language/sentiment.py:{tmp_path / name}").train.source)
+        assert (len(source), source.labels) == (16, ("x", "y")), "a stray quote swallows nothing"
+    lines = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    tree = config.load(f"configs/language/sentiment.py:{tmp_path / 'a.jsonl.gz'}")
+    assert len(config.build(tree.train.source)) == 16
+
+
 def test_an_encoder_goes_from_unlabelled_text_to_few_labels(reviews, masked_run):
     path = f"configs/language/sentiment.py:{reviews}:pretrained:{masked_run}:20:1"
     experiment = built(path, "steps=1", "optimizer.learning_rate.warmup_steps=0")
@@ -211,7 +247,7 @@ def test_questions_are_answered_without_the_data(answers_run, tmp_path, capsys):
     assert "bad.jsonl:2: must be an object" in capsys.readouterr().err
 
 
-def test_an_encoder_decoder_writes_answers_and_they_are_found_in_the_context(tmp_path, capsys):
+def test_an_encoder_decoder_writes_answers_and_they_are_found_in_the_context(tmp_path, capsys, monkeypatch):
     context = "The book of the year was written by ann, far from here."
     answer = ((context.index("ann"), "ann"),)
     ask = lambda i: Question(id=f"{i}", question="Who wrote it?", context=context, answers=answer)  # noqa: E731
@@ -230,6 +266,20 @@ def test_an_encoder_decoder_writes_answers_and_they_are_found_in_the_context(tmp
     capsys.readouterr()
     assert main(["predict", "--workdir", str(run), *flags]) == 0
     assert "written by [[ANN]], far" in capsys.readouterr().out
+    # Far more than it reads: that is cut, as in the evaluation.
+    rows = [{"context": text, "question": "Who wrote it?"} for text in (context, context + " And so on." * 500)]
+    text = "\n".join(map(json.dumps, rows))
+    (tmp_path / "q.jsonl").write_text("\ufeff" + text)
+    assert main(["predict", "--workdir", str(run), str(tmp_path / "q.jsonl")]) == 0
+    out = capsys.readouterr().out
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines[0]["answer"] == "ann"
+    assert all(set(line) == {"question", "answer", "begin", "end", "probability", "marked"} for line in lines)
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert main(["predict", "--workdir", str(run), "-"]) == 0
+    assert capsys.readouterr().out == out
+    assert main(["predict", "--workdir", str(run), str(tmp_path / "q.jsonl"), "--attention", str(tmp_path)]) == 2
+    assert "not of answers" in capsys.readouterr().err
     elsewhere = answer_questions(load(run), [("Nobody is named here.", "Who wrote it?")])[0]
     assert elsewhere.begin == elsewhere.end
     assert elsewhere.marked() == "Nobody is named here."

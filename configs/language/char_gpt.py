@@ -1,7 +1,7 @@
 """A small GPT that writes text character by character, with nanoGPT's sizes and settings for a CPU (Karpathy 2022).
 
 The argument is a text file, and after a colon what a token is where not a character: `byte`, or `bpe`. Without a file
-it learns the language reference that Python carries.
+it learns the language reference that Python carries. With `:skip` at the end lines that are not UTF-8 are left out.
 
 jaxdl train --config configs/language/char_gpt.py --workdir runs/reference
 jaxdl train --config configs/language/char_gpt.py:FILE --workdir runs/mine
@@ -20,10 +20,11 @@ KINDS = {"char": "character", "byte": "byte", "bpe": "bpe"}
 
 
 def get_config(arg=""):
+    on_bad, arg = "skip" if arg.endswith(":skip") else "raise", arg.removesuffix(":skip")
     path, kind = arg, "char"
     if arg.rpartition(":")[2] in KINDS:
         path, _, kind = arg.rpartition(":")
-    text = spec(read_lines, path=path, unit="file") if path else spec(python_reference)
+    text = spec(read_lines, path=path, unit="file", on_bad=on_bad) if path else spec(python_reference)
     tokenizer = spec(tokenizer_of, records=text, kind=KINDS[kind], vocabulary_size=1024)
     vocabulary_size = ref(build(tokenizer).vocabulary_size)
     steps, length = ref(2000), ref(64)

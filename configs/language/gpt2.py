@@ -1,7 +1,7 @@
 """GPT-2 on a corpus, with the sizes of Radford et al. (2019) and the settings of Brown et al. (2020), appendix B.
 
 The argument is the size, and after a colon a text file or a folder of them, which is cut into 50,304 pieces of bytes;
-without one the text is random, to plan and time a run.
+without one the text is random, to plan and time a run. With `:skip` at the end lines that are not UTF-8 are left out.
 
 jaxdl train --config configs/language/gpt2.py:small:FILE --workdir runs/gpt2
 jaxdl plan --config configs/language/gpt2.py:small --devices 64 --config.mesh='{fsdp: 64}'
@@ -30,12 +30,13 @@ PIECES, LENGTH = 50_304, 1024
 
 
 def get_config(arg="small"):
+    on_bad, arg = "skip" if arg.endswith(":skip") else "raise", arg.removesuffix(":skip")
     size, _, path = arg.partition(":")
     if size not in SIZES:
         raise ConfigError(f"The sizes are {', '.join(SIZES)}, not {size!r}.")
     layers, features, heads, rate = SIZES[size]
     steps = ref(600_000)
-    tokenizer, rows = corpus(path) if path else (None, {"train": noise(2**24), "val": noise(2**16)})
+    tokenizer, rows = corpus(path, on_bad) if path else (None, {"train": noise(2**24), "val": noise(2**16)})
     return spec(
         Experiment,
         steps=steps,
@@ -67,9 +68,9 @@ def get_config(arg="small"):
     )
 
 
-def corpus(path):
+def corpus(path, on_bad):
     """The tokenizer, and the rows of both parts: the last hundredth of the text is held out."""
-    text = spec(read_lines, path=path, unit="file")
+    text = spec(read_lines, path=path, unit="file", on_bad=on_bad)
     tokenizer = spec(tokenizer_of, records=text, kind="bpe", vocabulary_size=PIECES)
     stream = spec(tokenized, records=text, tokenizer=tokenizer)
     parts = {"train": {"end": 0.99}, "val": {"begin": 0.99}}

@@ -2,6 +2,7 @@
 
 The argument is a text file of one sentence or paragraph a line, or a folder of them. A twentieth is held out. After a
 colon, a folder with a `tokenizer.json` gives the words; without it they are learned from the text.
+With `:skip` at the end lines that are not UTF-8 are left out.
 
 jaxdl train --config configs/language/masked_lm.py:FILE --workdir runs/masked
 jaxdl train --config configs/language/sentiment.py:LABELLED:pretrained:runs/masked:500 --workdir runs/few
@@ -21,8 +22,9 @@ EPOCHS = 8
 
 
 def get_config(arg):
+    on_bad, arg = "skip" if arg.endswith(":skip") else "raise", arg.removesuffix(":skip")
     path, _, words = arg.partition(":")
-    text = spec(read_lines, path=path)
+    text = spec(read_lines, path=path, on_bad=on_bad)
     part = {name: spec(fold_of, records=text, part=name, folds=20, label_field=None) for name in ("train", "test")}
     if words:
         tokenizer = spec(load_tokenizer, path=words)

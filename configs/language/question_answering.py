@@ -3,6 +3,7 @@
 The argument is a folder with `train.json` and `dev.json` (or `train-v2.0.json` and the like). After a colon comes a
 folder of Hugging Face with a BERT, or a run of `masked_lm.py`, to start from; without it a small network learns from
 nothing. With `t5` a small T5 learns to write the answer (Raffel et al. 2020) instead of finding its place.
+Bad questions, such as those whose answer is not where it is said to be, are left out and counted.
 
 jaxdl train --config configs/language/question_answering.py:FOLDER:WEIGHTS --workdir runs/answers
 jaxdl train --config configs/language/question_answering.py:FOLDER --workdir runs/answers_scratch

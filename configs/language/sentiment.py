@@ -2,12 +2,12 @@
 
 The argument is where the texts are:
 - a folder with `train` and `test` in it, with a folder of `*.txt` files for each class, such as IMDb's;
-- `*.csv` or `*.tsv` with the columns `text` and `label`, or `*.jsonl` with these keys;
+- `*.csv` or `*.tsv` with the columns `text` and `label`, or `*.jsonl` with these keys, gzipped (`.gz`) or not;
 - any other file: tab-separated number, mean score and text, as in the ground truth of VADER (Hutto and Gilbert 2014).
 A fifth of a file is held out. After a colon comes the model: `bag` of embeddings, `lstm`, `transformer`, or an encoder
 from a folder of Hugging Face or from a run of `masked_lm.py`, after another colon: `pretrained` trains all of it,
 `probe` the head alone, and `scratch` the same network from random weights. A number after it trains on so few texts,
-and one more chooses the fold that is held out, and the sample.
+and one more chooses the fold that is held out, and the sample. With `:skip` at the end bad texts are left out.
 
 jaxdl train --config configs/language/sentiment.py:FILE --workdir runs/bag
 jaxdl train --config configs/language/sentiment.py:FILE:lstm --workdir runs/lstm
@@ -47,6 +47,7 @@ LENGTH = 40
 
 
 def get_config(arg):
+    on_bad, arg = "skip" if arg.endswith(":skip") else "raise", arg.removesuffix(":skip")
     path, kind, weights, few, fold = (arg.split(":") + ["bag", "", "", "0"][arg.count(":") :])[:5]
     if kind not in EPOCHS:
         raise ConfigError(f"The model must be one of {', '.join(EPOCHS)}, not {kind!r}.")
@@ -54,7 +55,7 @@ def get_config(arg):
         raise ConfigError(f"Say which encoder: {path}:{kind}:FOLDER, with its weights and its tokenizer.json.")
     if not fold.isdecimal() or not (few or "1").isdecimal():
         raise ConfigError(f"The number of labels and the fold must be whole numbers, not {few!r} and {fold!r}.")
-    records = {part: split(path, part, int(fold)) for part in ("train", "test")}
+    records = {part: split(path, part, int(fold), on_bad) for part in ("train", "test")}
     if few:
         records["train"] = spec(few_of, records=records["train"], count=int(few), seed=int(fold))
     examples = build(records["train"])
@@ -93,14 +94,15 @@ def get_config(arg):
     )
 
 
-def split(path, part, fold):
+def split(path, part, fold, on_bad):
     """The texts to train on, or to test on."""
     if Path(path).is_dir():
-        return spec(read_classes, path=str(Path(path) / part))
-    if Path(path).suffix in (".csv", ".tsv"):
-        records = spec(read_table, path=path, fields=("text", "label"))
-    elif Path(path).suffix in (".jsonl", ".json"):
-        records = spec(read_jsonl, path=path, fields=("text", "label"))
+        return spec(read_classes, path=str(Path(path) / part), on_bad=on_bad)
+    ending = Path(path.removesuffix(".gz")).suffix
+    if ending in (".csv", ".tsv"):
+        records = spec(read_table, path=path, fields=("text", "label"), on_bad=on_bad)
+    elif ending in (".jsonl", ".json"):
+        records = spec(read_jsonl, path=path, fields=("text", "label"), on_bad=on_bad)
     else:
         table = spec(
             read_table,
@@ -108,10 +110,10 @@ def split(path, part, fold):
             fields={"score": 1, "text": 2},
             delimiter="\t",
             header=False,
-            quoted=False,
             encoding="latin1",
+            on_bad=on_bad,
         )
-        records = spec(by_score, records=table)
+        records = spec(by_score, records=table, on_bad=on_bad)
     return spec(fold_of, records=records, part=part, fold=fold)
 
 

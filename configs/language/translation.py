@@ -1,9 +1,10 @@
 """Translation from scratch, with a tiny Transformer, in the size for the captions of Multi30k (Elliott et al. 2016).
 
 The argument is a folder with train.en and train.de, val.* and test.* (or test_2016_flickr.*), plain or gzipped, whose
-n-th lines translate each other; or a table of pairs (.tsv, .csv, without a header), source first, of which a twentieth
-each is held out to validate and to test. After a colon comes "rnn" for the recurrent model with attention (Bahdanau et
-al. 2015), and after another the languages of the folder, source first, where they are not "en-de":
+n-th lines translate each other; or a table of pairs (.tsv, .csv, gzipped or not, without a header), source first, of
+which a twentieth each is held out to validate and to test. After a colon comes "rnn" for the recurrent model with
+attention (Bahdanau et al. 2015), and after another the languages of the folder, source first, where they are not
+"en-de". With ":skip" at the end pairs with an empty side, or with bytes that are not UTF-8, are left out.
 
 jaxdl train --config configs/language/translation.py:FOLDER --workdir runs/translation
 jaxdl train --config configs/language/translation.py:FOLDER:rnn --workdir runs/translation_rnn
@@ -28,11 +29,13 @@ KINDS = ("transformer", "rnn")
 
 
 def get_config(arg="data/multi30k"):
+    on_bad, arg = "skip" if arg.endswith(":skip") else "raise", arg.removesuffix(":skip")
     path, kind, languages = ([*arg.split(":"), "", ""])[:3]
     if kind not in ("", *KINDS):
         raise ConfigError(f"The model must be one of {', '.join(KINDS)}, not {kind!r}.")
     steps = ref(4_000)
-    records = of_table(path) if Path(path).suffix in (".tsv", ".csv") else of_folder(path, languages or "en-de")
+    is_table = Path(path.removesuffix(".gz")).suffix in (".tsv", ".csv")
+    records = of_table(path, on_bad) if is_table else of_folder(path, languages or "en-de", on_bad)
     tokenizer = spec(
         tokenizer_of, records=records["train"], kind="bpe", vocabulary_size=VOCABULARY, field=("source", "target")
     )
@@ -64,7 +67,7 @@ def get_config(arg="data/multi30k"):
     )
 
 
-def of_folder(folder, languages):
+def of_folder(folder, languages, on_bad):
     """The pairs of each part, of two files."""
     if not Path(folder).is_dir():
         raise DataError(f"There is no folder {folder}.")
@@ -73,7 +76,10 @@ def of_folder(folder, languages):
         raise ConfigError(f"The languages must be written as en-de, source first, not {languages!r}.")
     names = {"train": ("train",), "val": ("val",), "test": ("test", "test_2016_flickr")}
     files = {part: [file_of(folder, names[part], side) for side in sides] for part in names}
-    return {part: spec(read_parallel, source=source, target=target) for part, (source, target) in files.items()}
+    return {
+        part: spec(read_parallel, source=source, target=target, on_bad=on_bad)
+        for part, (source, target) in files.items()
+    }
 
 
 def file_of(folder, names, language):
@@ -85,9 +91,9 @@ def file_of(folder, names, language):
     raise DataError(f"{folder} has none of {', '.join(path.name for path in choices)}.")
 
 
-def of_table(path):
+def of_table(path, on_bad):
     """The pairs of each part, of one table."""
-    rows = spec(read_table, path=path, fields={"source": 0, "target": 1}, header=False, quoted=path.endswith(".csv"))
+    rows = spec(read_table, path=path, fields={"source": 0, "target": 1}, header=False, on_bad=on_bad)
     cut = {"folds": 20, "label_field": None}
     rest = spec(fold_of, records=rows, part="train", **cut)
     return {

@@ -1,5 +1,6 @@
 """Labels of text records: from scores, from folders; and parts of records that keep the share of every label."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from jaxdl.data.sources.folds import Fold
-from jaxdl.data.text.records import OnBad, Records, read_lines
+from jaxdl.data.text.records import LEAVE_OUT, OnBad, Records, read_lines
 from jaxdl.errors import ConfigError, DataError
 
 
@@ -21,6 +22,7 @@ def by_score(
     labels: tuple[str, ...] = ("negative", "positive"),
     margin: float = 0.0,
     label_field: str = "label",
+    on_bad: OnBad = "raise",
 ) -> Records:
     """Records with a label made of a score, such as "positive" above zero.
 
@@ -31,6 +33,7 @@ def by_score(
       labels: One more than thresholds.
       margin: Records whose score is nearer than this to a threshold are left out, and counted as `"too near"`.
       label_field: What the label is called.
+      on_bad: What to do about a score that is no finite number.
 
     Raises:
       ConfigError: there is no such field, or labels and thresholds do not fit each other.
@@ -40,7 +43,7 @@ def by_score(
         raise ConfigError(f"{len(labels)} labels need one rising threshold fewer, not {thresholds}.")
     if field not in records.fields:
         raise ConfigError(f"The records have no field {field!r}; they have {', '.join(records.fields)}.")
-    scores = _numbers(records.fields[field], records.places)
+    records, scores = _scored(records, field, on_bad)
     edges = np.asarray(thresholds, np.float64)
     near = np.min(np.abs(scores[:, None] - edges[None]), axis=1) < margin
     kept = records.take(np.flatnonzero(~near).tolist())
@@ -64,17 +67,13 @@ def read_classes(
     if not folders:
         raise DataError(f"{root} holds no folder for a class.")
     parts = [read_lines(path=str(one), field=field, encoding=encoding, unit="file", on_bad=on_bad) for one in folders]
-    skipped: dict[str, int] = {}
-    for part in parts:
-        for reason, count in part.skipped.items():
-            skipped[reason] = skipped[reason] + count if reason in skipped else count
     return Records(
         fields={
             field: tuple(text for part in parts for text in part.fields[field]),
             label_field: tuple(folder.name for folder, part in zip(folders, parts) for _ in range(len(part))),
         },
         places=tuple(place for part in parts for place in part.places),
-        skipped=skipped,
+        skipped=_sum(parts),
     )
 
 
@@ -114,6 +113,7 @@ def joined(*, parts: tuple[Records, ...], field: str = "text") -> Records:
     return Records(
         fields={field: tuple(text for part in parts for text in part.fields[field])},
         places=tuple(place for part in parts for place in part.places),
+        skipped=_sum(parts),
     )
 
 
@@ -139,13 +139,36 @@ def _ids(records: Records, field: str | None) -> np.ndarray:
     return np.unique(np.asarray(records.fields[field]), return_inverse=True)[1]
 
 
-def _numbers(values: Sequence[str], places: Sequence[str]) -> np.ndarray:
-    found = np.empty(len(values))
-    for row, (value, place) in enumerate(zip(values, places)):
-        try:
-            found[row] = float(value)
-        except ValueError as error:
-            raise DataError(f"{place}: the score {value!r} is no number.") from error
-        if not math.isfinite(found[row]):
-            raise DataError(f"{place}: the score {value!r} is not finite.")
-    return found
+def _sum(parts: Sequence[Records]) -> dict[str, int]:
+    """How many records of all parts were left out, by the reason."""
+    skipped: collections.Counter[str] = collections.Counter()
+    for part in parts:
+        skipped.update(part.skipped)
+    return dict(skipped)
+
+
+def _scored(records: Records, field: str, on_bad: OnBad) -> tuple[Records, np.ndarray]:
+    """The records that have a finite score, and the scores; counts the others or raises about them."""
+    scores = np.asarray([_number(value) for value in records.fields[field]], np.float64)
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if not len(bad):
+        return records, scores
+    if on_bad == "raise":
+        place, value = records.places[bad[0]], records.fields[field][bad[0]]
+        raise DataError(
+            f"{place}: the score {value!r} is no finite number. Repair or remove it, or leave such records out by "
+            f"{LEAVE_OUT}."
+        )
+    good = np.flatnonzero(np.isfinite(scores))
+    if not len(good):
+        raise DataError(f"None of the {len(scores)} records has a score that is a finite number.")
+    skipped = {**records.skipped, "no finite score": len(bad)}
+    return dataclasses.replace(records.take(good.tolist()), skipped=skipped), scores[good]
+
+
+def _number(value: str) -> float:
+    """The number that is written there, or NaN."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan

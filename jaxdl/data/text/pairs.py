@@ -109,6 +109,14 @@ class PairRows:
         """The file and line."""
         return self.records.places[self._rows[index]]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What became of pairs that are too long, for the start of a run."""
+        many = f"{self.dropped + self.cut:,} of {len(self.records):,} pairs are longer than {self.widths[-1]} tokens"
+        if self.dropped:
+            return (f"{many} and were left out: give larger widths, or too_long='cut'.",)
+        return (f"{many} and were cut.",) if self.cut else ()
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Side:

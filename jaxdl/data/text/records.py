@@ -18,6 +18,8 @@ OnBad = Literal["raise", "skip"]
 MAX_CHARACTERS = 10_000_000
 """The longest field, and the longest line of a file of records, that is taken for text."""
 _CHARACTER_BYTES = 4  # At most.
+LEAVE_OUT = "on_bad='skip' (in the recipes of configs/language by ':skip' at the end of the argument)"
+"""How bad records are left out, for messages."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +86,7 @@ class Collector:
     def bad(self, place: str, reason: str, kind: str) -> None:
         """Raises the reason, or counts it under its kind."""
         if self.on_bad == "raise":
-            raise DataError(f"{place}: {reason}. Repair or remove it, or leave such records out by on_bad='skip'.")
+            raise DataError(f"{place}: {reason}. Repair or remove it, or leave such records out by {LEAVE_OUT}.")
         self.skipped[kind] += 1
 
     def finish(self, path: str) -> Records:
@@ -189,18 +191,19 @@ def read_table(
     fields: Mapping[str, str | int] | Sequence[str],
     delimiter: str | None = None,
     header: bool = True,
-    quoted: bool = True,
+    quoted: bool | None = None,
     encoding: str = "utf-8",
     on_bad: OnBad = "raise",
 ) -> Records:
     """Comma- or tab-separated values.
 
     Args:
-      path: The file; `.tsv` and `.tab` are read with tabs, all else with commas.
+      path: The file; `.tsv` and `.tab`, gzipped or not, are read with tabs, all else with commas.
       fields: The columns to read, or ours by theirs: a name of the header, or a number from 0 where there is none.
       delimiter: Between the columns, instead of what the ending says.
       header: Whether the first row names the columns.
-      quoted: Whether quotes may hold delimiters and new lines; else a quote is a character like any other.
+      quoted: Whether quotes may hold delimiters and new lines; else a quote is a character like any other. None for
+        quotes unless tabs delimit, since files with tabs rarely quote, and a stray quote would swallow rows.
       encoding: Of the file.
       on_bad: What to do about a row that lacks a column.
 
@@ -210,7 +213,8 @@ def read_table(
     wanted = _wanted(fields)
     collector = Collector(on_bad, tuple(wanted))
     file = Path(path).expanduser()
-    delimiter = delimiter or ("\t" if file.suffix in (".tsv", ".tab") else ",")
+    delimiter = delimiter or ("\t" if Path(path.removesuffix(".gz")).suffix in (".tsv", ".tab") else ",")
+    quoted = delimiter != "\t" if quoted is None else quoted
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     names: list[Any] = []
     for place, row in _rows(file, path, collector, encoding, delimiter=delimiter, quoting=quoting):
@@ -218,7 +222,8 @@ def read_table(
             names = row
             _check_header(path, names, wanted)
         elif header and any(row[len(names) :]):
-            reason = f"has {len(row)} columns, but the header {len(names)}: put quotes around what holds {delimiter!r}"
+            remedy = f"put quotes around what holds {delimiter!r}" if quoted else f"take {delimiter!r} out of its texts"
+            reason = f"has {len(row)} columns, but the header {len(names)}: {remedy}"
             collector.bad(place, reason, "more columns than the header")
         elif row:
             collector.add(_renamed(dict(zip(names, row)) if header else dict(enumerate(row)), wanted), place)

@@ -141,6 +141,12 @@ class TextRows:
         """The file and line."""
         return self.records.places[index]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many texts were cut, for the start of a run."""
+        many = f"{self.truncated:,} of {len(self.records):,} texts are longer than {self.length} tokens and were cut."
+        return (many,) if self.truncated else ()
+
 
 def padded(rows: Sequence[np.ndarray], length: int, pad: int) -> np.ndarray:
     """Rows of unequal length as one array (B, length) int32, filled up behind.

@@ -11,10 +11,11 @@ from jaxdl.types import Example
 class CorruptSpans:
     """Takes spans out of a row of tokens; what was taken out is the target (Raffel et al. 2020, section 3.1.4).
 
-    A transform of a `Pipeline`, of rows with `tokens` (L,) and, where some are padding, `token_mask` (L,). A sentinel
-    stands for each span in the source and comes before the span in the target; both close with the end token. The
-    spans are as many and together as long as `rate` and `mean_length` say; where they are, and how long each is, is
-    drawn from all ways to do so. A row begins with text and ends with a span.
+    A transform of a `Pipeline`, of rows with `tokens` (L,) and, where some are padding at the end, `token_mask` (L,),
+    or of `PackedRows`, whose documents are taken for one text. A sentinel stands for each span in the source and comes
+    before the span in the target; both close with the end token. The spans are as many and together as long as `rate`
+    and `mean_length` say; where they are, and how long each is, is drawn from all ways to do so. A row begins with text
+    and ends with a span.
 
     Gives the fields of `PairRows`: `tokens` and `token_mask` (S,), `targets`, `targets_in` and `target_mask` (T,).
 
@@ -55,10 +56,11 @@ class CorruptSpans:
         """The row as source and target.
 
         Raises:
-          ValueError: it has less than two tokens, or fewer ids lie below the first sentinel than there are spans.
+          ValueError: it has less than two tokens, or padding before its end, or fewer ids lie below the first sentinel
+            than there are spans.
         """
         tokens = np.asarray(element["tokens"])
-        real = int(np.count_nonzero(element["token_mask"])) if "token_mask" in element else len(tokens)
+        real = _real(element, len(tokens))
         if real < 2:
             raise ValueError(f"a row of {real} tokens has none to spare")
         taken, spans = self.sizes(real)
@@ -81,6 +83,19 @@ class CorruptSpans:
         row = np.full(width, self.pad, np.int32)
         row[: len(ids)] = ids
         return row, (np.arange(width) < len(ids)).astype(np.float32)
+
+
+def _real(element: Example, length: int) -> int:
+    """How many tokens of a row are no padding."""
+    # The mask of packed rows is of the targets: 0 at the end of each document too.
+    name = next((name for name in ("segments", "token_mask") if name in element), None)
+    if name is None:
+        return length
+    there = np.asarray(element[name]) != 0
+    real = int(np.count_nonzero(there))
+    if not there[:real].all():
+        raise ValueError(f"{name} has padding before the last of its {real} tokens: it must be at the end of a row")
+    return real
 
 
 def _parts(rng: np.random.Generator, total: int, count: int) -> np.ndarray:

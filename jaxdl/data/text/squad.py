@@ -63,8 +63,8 @@ def read_squad(*, path: str, on_bad: OnBad = "raise") -> Questions:
 
     Args:
       path: The file.
-      on_bad: What to do about a question that is empty, has no context, or has an answer that is not at the character
-        where it is said to begin: raise, or leave it out and count it.
+      on_bad: What to do about a question that is empty, has no context, has no answer without saying `is_impossible`,
+        or has one that is not at the character where it is said to begin: raise, or leave it out and count it.
 
     Raises:
       DataError: the file cannot be read or is of another form, or a question is bad, by file, title and id.
@@ -74,7 +74,7 @@ def read_squad(*, path: str, on_bad: OnBad = "raise") -> Questions:
     seen: dict[str, str] = {}
     for place, context, entry in _entries(path):
         question = _question(place, context, entry)
-        reason = _problem(question, seen)
+        reason = _problem(question, _is_impossible(entry), seen)
         if reason is None:
             seen[question.id] = place
             found.append(question)
@@ -117,6 +117,7 @@ def question_pairs(*, questions: Questions) -> Records:
             "target": tuple(" ".join(one.texts[0].split()) if one.answers else "" for one in questions),
         },
         places=tuple(one.place for one in questions),
+        skipped=questions.skipped,
     )
 
 
@@ -141,16 +142,18 @@ def _entries(path: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 def _question(place: str, context: str, entry: Mapping[str, Any]) -> Question:
     text = _part(entry, "question", str, place)
-    impossible = "is_impossible" in entry and bool(entry["is_impossible"])
+    impossible = _is_impossible(entry)
     listed = [] if impossible and "answers" not in entry else _part(entry, "answers", list, place)
     pairs = [(_part(one, "answer_start", int, place), _part(one, "text", str, place)) for one in listed]
-    if not impossible and not pairs:
-        raise DataError(f"{place}: has no answer, and does not say is_impossible.")
     answers = () if impossible else tuple(dict.fromkeys(pairs))
     return Question(id=str(entry["id"]), question=text, context=context, answers=answers, place=place)
 
 
-def _problem(question: Question, seen: Mapping[str, str]) -> tuple[str, str] | None:
+def _is_impossible(entry: Mapping[str, Any]) -> bool:
+    return "is_impossible" in entry and bool(entry["is_impossible"])
+
+
+def _problem(question: Question, impossible: bool, seen: Mapping[str, str]) -> tuple[str, str] | None:
     """A word for what is wrong with a question, and the reason in full."""
     if question.id in seen:
         return "repeated id", f"its id is that of {seen[question.id]}"
@@ -158,6 +161,8 @@ def _problem(question: Question, seen: Mapping[str, str]) -> tuple[str, str] | N
         return "empty context", "its context is empty"
     if not question.question.strip():
         return "empty question", "it is empty"
+    if not question.answers and not impossible:
+        return "no answer", "has no answer, and does not say is_impossible"
     for part, text in (("context", question.context), ("question", question.question)):
         if (reason := not_text(text)) is not None:
             return "no text", f"its {part} {reason}"

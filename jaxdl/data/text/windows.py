@@ -32,7 +32,7 @@ class AnswerWindows:
       tokenizer: Makes the tokens; it needs a begin and a separator token, such as [CLS] and [SEP].
       length: L.
       overlap: Tokens that neighbouring windows share.
-      max_question: Longer questions are cut to so many tokens.
+      max_question: Longer questions are cut to so many tokens, and `shortened` counts them.
       question_of: The number of the question of each row.
     """
 
@@ -42,6 +42,7 @@ class AnswerWindows:
     overlap: int = 128
     max_question: int = 64
     question_of: np.ndarray = dataclasses.field(init=False, repr=False)
+    shortened: int = dataclasses.field(init=False, repr=False)
     _asked: list[np.ndarray] = dataclasses.field(init=False, repr=False)
     _contexts: list[tuple[np.ndarray, np.ndarray]] = dataclasses.field(init=False, repr=False)
     _context_of: np.ndarray = dataclasses.field(init=False, repr=False)
@@ -60,6 +61,7 @@ class AnswerWindows:
         asked = self.tokenizer.encode_all([one.question for one in self.questions])
         pad = self.tokenizer.find("pad")
         values = {
+            "shortened": sum(len(ids) > self.max_question for ids in asked),
             "_asked": [ids[: self.max_question] for ids in asked],
             "_contexts": self.tokenizer.offsets_all(list(numbers)),
             "_context_of": context_of,
@@ -108,6 +110,12 @@ class AnswerWindows:
     def describe(self, index: int) -> str:
         """The question's place."""
         return self.questions[int(self.question_of[index])].place
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many questions were cut, for the start of a run."""
+        many = f"{self.shortened:,} of {len(self.questions):,} questions are longer than {self.max_question} tokens"
+        return (f"{many} and were cut.",) if self.shortened else ()
 
     def context_tokens(self, index: int) -> tuple[int, int]:
         """The places `[left, right)` of a row that hold tokens of the context."""

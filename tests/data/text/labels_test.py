@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -51,10 +52,15 @@ def test_a_file_of_scores_is_read_as_it_stands(tmp_path):
 
 
 def test_bad_scores_are_named():
-    with pytest.raises(DataError, match=r"a\.tsv:2: the score 'x' is no number"):
+    with pytest.raises(DataError, match=r"a\.tsv:2: the score 'x' is no finite number"):
         by_score(records=scored(1, "x"))
-    with pytest.raises(DataError, match=r"a\.tsv:1: the score 'nan' is not finite"):
+    with pytest.raises(DataError, match=r"a\.tsv:1: the score 'nan' is no finite number"):
         by_score(records=scored("nan"))
+    found = by_score(records=scored(2, "x", -1, "inf", 0.1), margin=0.5, on_bad="skip")
+    assert (list(found.places), found.fields["label"]) == (["a.tsv:1", "a.tsv:3"], ("positive", "negative"))
+    assert found.skipped == {"no finite score": 2, "too near": 1}
+    with pytest.raises(DataError, match="None of the 1 records has a score"):
+        by_score(records=scored("x"), on_bad="skip")
     with pytest.raises(DataError, match="choose a smaller margin"):
         by_score(records=scored(0.1), margin=1.0)
     with pytest.raises(ConfigError, match="need one rising threshold fewer"):
@@ -119,6 +125,8 @@ def test_few_are_some():
 
 
 def test_joined_texts_keep_their_places():
-    found = joined(parts=(labelled(a=1), scored(1, 2)))
+    parts = [dataclasses.replace(one, skipped={"no text": 2}) for one in (labelled(a=1), scored(1, 2))]
+    found = joined(parts=tuple(parts))
+    assert found.skipped == {"no text": 4}
     assert found.fields == {"text": ("a 0", "text 0", "text 1")}
     assert found.places == ("a:0", "a.tsv:1", "a.tsv:2")

@@ -1,4 +1,5 @@
 import csv
+import gzip
 
 import pytest
 
@@ -175,3 +176,32 @@ def test_encodings_whose_lines_do_not_end_in_a_byte_are_refused(tmp_path):
     (tmp_path / "a.txt").write_text("one\ntwo\n", encoding="utf-16")
     with pytest.raises(DataError, match="utf-16 cannot be read by lines: convert it to UTF-8"):
         read_lines(path=str(tmp_path / "a.txt"), encoding="utf-16")
+
+
+QUOTES = 'text\tlabel\n"unclosed\tx\nthe "best" one\ty\nplain\tx\n"closed"\ty\n'
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.tab", "a.tsv.gz"])
+def test_a_quote_is_a_character_where_tabs_delimit(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(QUOTES.encode()) if name.endswith(".gz") else QUOTES.encode())
+    found = read_table(path=str(path), fields=("text", "label"))
+    assert list(found.fields["text"]) == ['"unclosed', 'the "best" one', "plain", '"closed"']
+    assert found.places[-1] == f"{path}:5"
+    whole = read_table(path=str(path), fields=("text",), quoted=True, on_bad="skip")
+    assert len(whole) < 4, "quotes hold new lines where they are asked for"
+
+
+def test_what_delimits_says_whether_quotes_count(tmp_path):
+    (tmp_path / "a.txt").write_text(QUOTES)
+    assert len(read_table(path=str(tmp_path / "a.txt"), fields=("text",), delimiter="\t")) == 4
+    (tmp_path / "a.csv").write_text('text,label\n"one, two",x\n')
+    assert read_table(path=str(tmp_path / "a.csv"), fields=("text",))[0]["text"] == "one, two"
+    (tmp_path / "a.tsv").write_text("text\tlabel\none\ttwo\tthree\n")
+    with pytest.raises(DataError, match=r"a\.tsv:2: has 3 columns, but the header 2: take '\\t' out of its texts"):
+        read_table(path=str(tmp_path / "a.tsv"), fields=("text",))
+
+
+def test_the_message_says_how_a_recipe_leaves_bad_records_out(tmp_path):
+    with pytest.raises(DataError, match=r"by on_bad='skip' \(in the recipes of configs/language by ':skip' at the end"):
+        read_jsonl(path=write(tmp_path / "a.jsonl", "nothing"), fields=("text",))

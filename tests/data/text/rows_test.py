@@ -1,3 +1,6 @@
+import itertools
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from jaxdl.data.text import (
     TextRows,
     TokenStream,
     characters,
+    read_lines,
     read_stream,
     tokenized,
     train_tokenizer,
@@ -94,8 +98,87 @@ def test_parts_cut_between_documents():
     assert [len(left.starts), len(right.starts)] == [2, 2]
     one = tokenized(records=records("abcdefghij"), tokenizer=TOKENIZER)
     assert len(one.part(0.5, 1)) == 6
-    with pytest.raises(DataError, match="empty"):
-        stream.part(0.99, 1.0)
+    assert len(stream.part(0.99, 1.0)) == 1, "no document begins there, so the last one is cut"
+    middle = tokenized(records=records("a", "abcdefghij" * 9, "b"), tokenizer=TOKENIZER)
+    message = r"f\.txt: the part from 0\.5 to 0\.6 of 95 tokens in 3 documents is empty: .* Choose other shares"
+    with pytest.raises(DataError, match=message):
+        middle.part(0.5, 0.6)
+
+
+SHARES = st.floats(0, 1, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=200)
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8), shares=st.lists(SHARES, max_size=3))
+def test_parts_hold_every_token_once_and_two_are_never_empty(sizes, shares):
+    count = sum(sizes)
+    stream = TokenStream(
+        tokens=np.arange(count, dtype=np.uint16), spans=np.ones(count, np.uint16),
+        starts=np.cumsum([0, *sizes[:-1]]), vocabulary_size=count,
+    )  # fmt: skip
+    edges = [0.0, *sorted(shares), 1.0]
+    parts = []
+    for begin, end in itertools.pairwise(edges):
+        try:
+            parts.append(stream.part(begin, end))
+        except DataError:
+            assert len(shares) != 1 or count < 2 or not 0 < shares[0] < 1
+    np.testing.assert_array_equal(np.concatenate([part.tokens for part in parts]), stream.tokens)
+    inside = {0, count, *stream.starts.tolist()}
+    for part in parts:
+        assert part.starts[0] == 0
+        begins = {int(part.tokens[start]) for start in part.starts}
+        assert begins <= {int(part.tokens[0]), *stream.starts.tolist()}
+        assert int(part.tokens[0]) in inside or int(part.tokens[0]) > stream.starts[-1], "only the last one is cut"
+
+
+def test_the_last_of_several_files_may_be_larger_than_what_is_held_out(tmp_path):
+    for name, size in (("a", 3), ("b", 5), ("c", 2000)):
+        (tmp_path / f"{name}.txt").write_text("abcdefghij"[:size] if size < 10 else "jihg" * (size // 4))
+    stream = tokenized(records=read_lines(path=str(tmp_path), unit="file"), tokenizer=TOKENIZER)
+    train, val = stream.part(0.0, 0.99), stream.part(0.99, 1.0)
+    assert (len(train) + len(val), len(val)) == (len(stream), 21)
+    assert (train.starts.tolist(), val.starts.tolist()) == ([0, 4, 10], [0])
+    assert stream.name == f"{tmp_path / 'a.txt'} and 2 more"
+    assert tokenized(records=records("ab", "c"), tokenizer=TOKENIZER).name == "f.txt"
+
+
+PIECES = train_tokenizer(["some words of a corpus"] * 20, kind="wordpiece", vocabulary_size=40)
+
+
+def test_a_document_without_tokens_is_named_or_counted(tmp_path):
+    texts = ["some words", "", "words", "x" * 70_000]
+    with pytest.raises(DataError, match=r"^document 2: the tokenizer makes no token of ''\. .* on_bad='skip'"):
+        write_stream(texts=texts, tokenizer=PIECES, folder=tmp_path)
+    with pytest.raises(DataError, match=r"^corpus\.xml, page 7: the tokenizer makes no token"):
+        write_stream(texts=texts[1:], tokenizer=PIECES, folder=tmp_path, places=("corpus.xml, page 7", "b", "c"))
+    with pytest.raises(DataError, match=r"^document 1: a token stands for 70,000 bytes"):
+        write_stream(texts=texts[3:], tokenizer=PIECES, folder=tmp_path)
+    write_stream(texts=iter(texts), tokenizer=PIECES, folder=tmp_path, on_bad="skip")
+    read = read_stream(folder=str(tmp_path))
+    skipped = {"no token": 1, "an unknown text": 1}
+    assert (read.skipped, read.part(0, 0.5).skipped) == (skipped, skipped)
+    made = tokenized(records=records(*texts), tokenizer=PIECES, on_bad="skip")
+    assert made.skipped == skipped
+    for name in ("tokens", "spans", "starts"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
+    with pytest.raises(DataError, match=r"^f\.txt:2: the tokenizer makes no token"):
+        tokenized(records=records(*texts), tokenizer=PIECES)
+    with pytest.raises(DataError, match=r"f\.txt holds no text that gives tokens \({'no token': 1} left out\)"):
+        tokenized(records=records(""), tokenizer=PIECES, on_bad="skip")
+    with pytest.raises(DataError, match=r"No text is there to write to .*{'no token': 1} left out"):
+        write_stream(texts=[""], tokenizer=PIECES, folder=tmp_path, on_bad="skip")
+
+
+def test_streams_that_were_written_before_skipped_was_are_read(tmp_path):
+    write_stream(texts=["abc"], tokenizer=TOKENIZER, folder=tmp_path)
+    facts = json.loads((tmp_path / "stream.json").read_text())
+    del facts["skipped"]
+    (tmp_path / "stream.json").write_text(json.dumps(facts))
+    assert read_stream(folder=str(tmp_path)).skipped == {}
+    (tmp_path / "stream.json").write_text(json.dumps({**facts, "skipped": {"a": "b"}}))
+    with pytest.raises(DataError, match="it is damaged"):
+        read_stream(folder=str(tmp_path))
 
 
 def test_any_number_of_processes_reads_the_same_rows():

@@ -52,6 +52,29 @@ def test_source_and_target_together_are_the_text(length, rate, mean, seed, data)
     assert (row["tokens"][row["token_mask"] == 0] == PAD).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=9), length=st.integers(2, 40), seed=st.integers(0, 99))
+def test_packed_documents_lose_no_token(sizes, length, seed):
+    text = "abcdefghijklmnopqrst"
+    tokenizer = train_tokenizer([text], kind="character")
+    records = Records(fields={"text": [text[:size] for size in sizes]}, places=[f"f:{i}" for i in range(len(sizes))])
+    stream = tokenized(records=records, tokenizer=tokenizer)
+    source, spans = PackedRows(stream=stream, length=length), CorruptSpans(first_sentinel=999)
+    found = []
+    for row in range(len(source)):
+        made = spans.random_map(source[row], np.random.default_rng(seed))
+        taken, given_up = made["tokens"][made["token_mask"] == 1], made["targets"][made["target_mask"] == 1]
+        found += rebuilt(taken[:-1], given_up[:-1], 999)
+    read = len(source) * length  # The last token of the stream may be a target only.
+    assert found == stream.tokens[:read].tolist()
+
+
+def test_padding_within_a_row_is_refused():
+    row = {"tokens": np.arange(TEXT, TEXT + 4), "token_mask": np.float32([1, 0, 1, 1])}
+    with pytest.raises(ValueError, match="token_mask has padding before the last of its 3 tokens"):
+        CorruptSpans(first_sentinel=99).random_map(row, np.random.default_rng(0))
+
+
 def test_every_split_is_as_likely_as_another():
     # Two of five tokens in one span: three of text and the span can only be in this order; two spans of one token
     # each leave three tokens of text in two parts, of which there are two ways.

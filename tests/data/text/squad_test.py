@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -47,6 +48,7 @@ def test_reads_both_versions(tmp_path):
         (asked(2, 0, ""), CONTEXT, "its answer '' is not", "answer not at"),
         (asked(2), "  \n", "its context is empty", "empty context"),
         ({**asked(2), "question": " "}, CONTEXT, "it is empty", "empty question"),
+        ({**asked(2), "answers": []}, CONTEXT, "has no answer, and does not say is_impossible", "no answer"),
     ],
 )
 def test_bad_questions_are_named_or_counted(tmp_path, entry, context, reason, kind):
@@ -125,7 +127,8 @@ def test_pairs_for_an_encoder_decoder():
             Question(id="2", question="Why?", context="A  b.", place="there"),
         )
     )
-    pairs = question_pairs(questions=questions)
+    pairs = question_pairs(questions=dataclasses.replace(questions, skipped={"no text": 2}))
+    assert pairs.skipped == {"no text": 2}
     assert pairs.fields["source"] == (f"question: Who was it? context: {CONTEXT}", "question: Why? context: A b.")
     assert pairs.fields["target"] == ("Ann", "")
     assert pairs.places == ("here", "there")
