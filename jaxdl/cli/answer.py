@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxdl.errors import ConfigError, DataError
+from jaxdl.cli.texts import named, read_text
+from jaxdl.errors import ConfigError
 
 if TYPE_CHECKING:
     from jaxdl.inference.loaded import Loaded
@@ -31,10 +30,10 @@ def asks(options: argparse.Namespace) -> bool:
 
 
 def answers(loaded: "Loaded") -> bool:
-    """Whether a model answers questions."""
-    from jaxdl.tasks.question_answering import QuestionAnswering
+    """Whether a model answers questions, so that files hold questions."""
+    from jaxdl.inference.answers import learned_to_answer
 
-    return isinstance(loaded.task, QuestionAnswering)
+    return learned_to_answer(loaded)
 
 
 def run(options: argparse.Namespace, loaded: "Loaded") -> int:
@@ -42,22 +41,16 @@ def run(options: argparse.Namespace, loaded: "Loaded") -> int:
     from jaxdl.inference.answers import answer_questions, read_questions
 
     if options.context is not None:
-        context = _text(options.context)
+        context = read_text(options.context)
         found = answer_questions(loaded, [(context, text) for text in options.question], batch_size=options.batch_size)
         for answer in found:
             print(f"{answer.question}\n  {answer.text or '(no answer)'}  ({answer.probability:.2f})")
             print(f"  {' '.join(answer.marked(around=AROUND).split())}", flush=True)
         return 0
     for path in options.paths:
-        for answer in answer_questions(loaded, read_questions(path), batch_size=options.batch_size):
+        questions = read_questions(read_text(path), place=named(path))
+        for answer in answer_questions(loaded, questions, batch_size=options.batch_size):
             shown = {"question": answer.question, "answer": answer.text, "begin": answer.begin, "end": answer.end}
             shown |= {"probability": round(answer.probability, 6), "marked": answer.marked(around=AROUND)}
             print(json.dumps(shown, ensure_ascii=False, allow_nan=False), flush=True)
     return 0
-
-
-def _text(path: str) -> str:
-    try:
-        return sys.stdin.read() if path == "-" else Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error

@@ -2,8 +2,7 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from jaxdl.cli import answer as answers
 from jaxdl.cli.environment import allowed, use_compile_cache
 from jaxdl.cli.evaluate import step_choice
 from jaxdl.cli.flags import add_model, positive
-from jaxdl.errors import DataError
+from jaxdl.cli.texts import read_lines
+from jaxdl.errors import ConfigError, DataError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +39,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints one JSON line per image, or per line of text; or answers to questions."""
     use_compile_cache()
-    from jaxdl.inference import load, predict_images
+    from jaxdl.inference import check_attention, load, predict_images
 
     allow = allowed(options)
     asked = answers.asks(options)
     loaded = load(options.workdir, step=step_choice(options.step), allow=allow)
-    if asked or answers.answers(loaded):
+    asked = asked or answers.answers(loaded)
+    if options.attention is not None:
+        if asked:
+            raise ConfigError("Attention is drawn of translations, not of answers: leave --attention out.")
+        check_attention(loaded, allow=allow)
+    if asked:
         return answers.run(options, loaded)
     if "tokens" in loaded.facts["example"] and "image" not in loaded.facts["example"]:
         return _texts(loaded, options, allow)
@@ -68,7 +73,7 @@ def _texts(loaded: Any, options: argparse.Namespace, allow: tuple[str, ...]) -> 
         Path(options.attention).mkdir(parents=True, exist_ok=True)
     failed = number = 0
     for path in options.paths:
-        texts = list(_lines(path))
+        texts = read_lines(path)
         for text, prediction in zip(texts, predict_texts(loaded, texts, batch_size=options.batch_size)):
             if prediction.values is None:
                 failed += 1
@@ -81,18 +86,6 @@ def _texts(loaded: Any, options: argparse.Namespace, allow: tuple[str, ...]) -> 
                 picture = heat_map(*attention_of(loaded, text, prediction.values["translation"], allow=allow))
                 picture.save(Path(options.attention) / f"{number}.png")
     return DataError.exit_code if failed else 0
-
-
-def _lines(path: str) -> Iterator[str]:
-    """The lines of a file of UTF-8, or of the standard input where the path is `-`."""
-    try:
-        if path == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin)
-            return
-        with open(path, encoding="utf-8") as file:
-            yield from (line.rstrip("\r\n") for line in file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
 
 
 def _answer(values: Mapping[str, Any], labels: tuple[str, ...], top: int) -> dict[str, Any]:

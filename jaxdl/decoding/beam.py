@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.decoding.steps import Decoded, Step
-from jaxdl.types import PyTree
+from jaxdl.types import Array, PyTree
 
 
 class _Beams(NamedTuple):
@@ -34,12 +34,13 @@ def beam_search(
     end: int,
     pad: int = 0,
     length_penalty: float = 0.0,
+    limit: Array | None = None,
 ) -> Decoded:
     """The likeliest continuations: all results are (B, W, ...), best first.
 
     A score is the sum of log-probabilities divided by `((5 + length) / 6) ** length_penalty`, where the length counts
     the end token (Wu et al. 2016, equation 14). A row goes on until no running beam can beat its worst finished one.
-    What has not ended after `count` tokens is taken as it stands.
+    What has not ended after `count` tokens, or its row's `limit`, is taken as it stands.
 
     Args:
       step: One step of the model.
@@ -50,6 +51,7 @@ def beam_search(
       end: The token that ends a beam.
       pad: What fills up beams that have ended.
       length_penalty: 0 prefers short results; 0.6 to 1 is usual in translation.
+      limit: The most tokens of each row (B,), where they are fewer.
     """
     rows, size = logits_BV.shape
     if beams < 1 or beams >= size:
@@ -70,20 +72,34 @@ def beam_search(
         ended_lengths=jnp.zeros((rows, beams), jnp.int32),
         ended_scores=worst,
     )
-    advance = partial(_advance, step=step, end=end, length_penalty=length_penalty)
+    limit_B = jnp.minimum(jnp.full(rows, count) if limit is None else jnp.asarray(limit), count)
+    settle = partial(_settled, length_penalty=length_penalty)
+
+    def advance(now: _Beams) -> _Beams:
+        now = _advance(now, step=step, end=end, length_penalty=length_penalty)
+        return settle(now, now.at >= limit_B)
 
     def go_on(now: _Beams) -> jax.Array:
         # The most that a running beam can still get is its score now over the largest divisor.
-        best = now.scores[:, 0] / _divisor(jnp.int32(count + 1), length_penalty)
+        best = now.scores[:, 0] / _divisor(limit_B + 1, length_penalty)
         return (now.at < count) & jnp.any(best > now.ended_scores[:, -1])
 
-    last = jax.lax.while_loop(go_on, advance, start)
-    running = last.scores / _divisor(last.at, length_penalty)
-    lengths = jnp.broadcast_to(last.at, running.shape)
-    scores = jnp.concatenate((last.ended_scores, running), axis=1)
-    scores, order = jax.lax.top_k(scores, beams)
-    tokens = _pick(jnp.concatenate((last.ended_tokens, last.tokens), axis=1), order)
-    return Decoded(tokens, _pick(jnp.concatenate((last.ended_lengths, lengths), axis=1), order), scores)
+    last = jax.lax.while_loop(go_on, advance, settle(start, limit_B <= 0))
+    last = settle(last, jnp.ones(rows, bool))
+    return Decoded(last.ended_tokens, last.ended_lengths, last.ended_scores)
+
+
+def _settled(now: _Beams, over_B: jax.Array, *, length_penalty: float) -> _Beams:
+    """The running beams of these rows set aside as they stand, so that nothing of the row runs on."""
+    running = jnp.where(over_B[:, None], now.scores / _divisor(now.at, length_penalty), -jnp.inf)
+    lengths = jnp.concatenate((now.ended_lengths, jnp.broadcast_to(now.at, running.shape)), axis=1)
+    scores, kept = jax.lax.top_k(jnp.concatenate((now.ended_scores, running), axis=1), running.shape[1])
+    return now._replace(
+        scores=jnp.where(over_B[:, None], -jnp.inf, now.scores),
+        ended_tokens=_pick(jnp.concatenate((now.ended_tokens, now.tokens), axis=1), kept),
+        ended_lengths=_pick(lengths, kept),
+        ended_scores=scores,
+    )
 
 
 def _advance(now: _Beams, *, step: Step, end: int, length_penalty: float) -> _Beams:

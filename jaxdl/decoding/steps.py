@@ -117,7 +117,8 @@ def decode(
       step: One step of the model.
       progress: From `begin`, or from the call before.
       count: N.
-      limit: Fewer than `count` tokens, as a number that may be traced: one program then serves them all.
+      limit: Fewer than `count` tokens, as a number that may be traced: one program then serves them all. Or a number
+        for each row (B,), over this call: a row that has as many tokens has ended.
       sampling: How a token is chosen.
       end: The token that ends a row, or None.
       pad: What fills up a row that has ended.
@@ -127,7 +128,10 @@ def decode(
     tokens = jnp.full((rows, count), pad, jnp.int32)
     zeros = jnp.zeros((rows, count), jnp.float32)
     none = Decoded(tokens, jnp.zeros(rows, jnp.int32), jnp.zeros(rows, jnp.float32), zeros)
-    most = count if limit is None else jnp.minimum(limit, count)
+    limits = jnp.asarray(count if limit is None else limit)
+    most = jnp.minimum(jnp.max(limits), count)
+    if limits.ndim:
+        progress = progress._replace(done=progress.done | (limits <= 0))
 
     def go_on(carry: tuple[jax.Array, Decoded, Progress]) -> jax.Array:
         return (carry[0] < most) & ~jnp.all(carry[2].done)
@@ -150,10 +154,11 @@ def decode(
         )
         logits, state = step(now.state, token_B)
         seen = now.seen.at[jnp.arange(rows), token_B].max(~ended_B)
+        done_B = ended_B | (at + 1 >= limits) if limits.ndim else ended_B
         return (
             at + 1,
             made,
-            Progress(logits.astype(now.logits.dtype), state, seen, ended_B, keys[:, 0], now.drawn + ~ended_B),
+            Progress(logits.astype(now.logits.dtype), state, seen, done_B, keys[:, 0], now.drawn + ~ended_B),
         )
 
     _, made, progress = jax.lax.while_loop(go_on, body, (jnp.int32(0), none, progress))

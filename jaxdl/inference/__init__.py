@@ -7,7 +7,7 @@ from jaxdl.inference.images import Prediction, predict_images
 from jaxdl.inference.loaded import Loaded, load
 from jaxdl.inference.pictures import heat_map
 from jaxdl.inference.text import Generated, TextModel, beam_texts, generate_texts, stream_text, text_model
-from jaxdl.inference.texts import TextPrediction, attention_of, predict_texts
+from jaxdl.inference.texts import TextPrediction, attention_of, check_attention, predict_texts
 
 __all__ = [
     "GREEDY",
@@ -19,6 +19,7 @@ __all__ = [
     "TextPrediction",
     "attention_of",
     "beam_texts",
+    "check_attention",
     "export",
     "generate_texts",
     "heat_map",

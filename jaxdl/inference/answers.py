@@ -4,23 +4,25 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxdl import config as configs
 from jaxdl.data.text.records import not_text
 from jaxdl.data.text.squad import Question, Questions, question_text
 from jaxdl.data.text.windows import AnswerWindows
 from jaxdl.errors import ConfigError, DataError
 from jaxdl.inference.loaded import Loaded
-from jaxdl.inference.texts import predict_texts
+from jaxdl.inference.texts import LONGEST, predict_texts
 from jaxdl.tasks.question_answering import QuestionAnswering, best_answers
 from jaxdl.tasks.translation import Translation
 
 _WINDOW = ("length", "overlap", "max_question")
 _CHOICE = ("max_answer", "no_answer", "threshold")
+_WRITTEN = ("question_pairs", "WrittenAnswerReport")
+"""What only the config of an encoder-decoder that writes answers names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +64,18 @@ class Answer:
         return f"{before}{marks[0]}{self.context[self.begin : self.end]}{marks[1]}{after}"
 
 
+def learned_to_answer(loaded: Loaded) -> bool:
+    """Whether a model was trained by `QuestionAnswering`, or by `Translation` on `question_pairs`."""
+    if not isinstance(loaded.task, Translation):
+        return isinstance(loaded.task, QuestionAnswering)
+    calls = [str(leaf.value) for leaf in configs.flatten(loaded.config) if leaf.key.split(".")[-1] == "call"]
+    return any(call.rpartition(":")[2] in _WRITTEN for call in calls)
+
+
 def answer_questions(loaded: Loaded, questions: Sequence[tuple[str, str]], *, batch_size: int = 16) -> list[Answer]:
     """Answers questions `(context, question)` as the evaluation of the training did.
+
+    What is too long for an encoder-decoder is cut, as there; others read all of it, window by window.
 
     Args:
       loaded: From `load`: a model that was trained by `QuestionAnswering`, or by `Translation` on `question_pairs`.
@@ -72,14 +84,17 @@ def answer_questions(loaded: Loaded, questions: Sequence[tuple[str, str]], *, ba
 
     Raises:
       ConfigError: the model answers no questions, or has no tokenizer.
-      DataError: a context or a question is empty.
+      DataError: a context or a question is empty, or no text.
     """
     if not isinstance(loaded.task, QuestionAnswering | Translation) or loaded.tokenizer is None:
         what = "has no tokenizer" if loaded.tokenizer is None else f"was trained by {type(loaded.task).__name__}"
         raise ConfigError(f"Answers need a model trained by QuestionAnswering or Translation; this one {what}.")
-    for number, (context, question) in enumerate(questions):
+    for number, (context, question) in enumerate(questions, 1):
         if not context.strip() or not question.strip():
             raise DataError(f"Question {number} is {question!r} about {context[:20]!r}: neither may be empty.")
+        for name, text in (("context", context), ("text", question)):
+            if (reason := not_text(text)) is not None:
+                raise DataError(f"The {name} of question {number} {reason}.")
     if isinstance(loaded.task, Translation):
         return _written(loaded, questions, batch_size)
     asked = tuple(Question(id=str(i), question=text, context=context) for i, (context, text) in enumerate(questions))
@@ -99,32 +114,32 @@ def answer_questions(loaded: Loaded, questions: Sequence[tuple[str, str]], *, ba
     ]
 
 
-def read_questions(path: str | Path) -> list[tuple[str, str]]:
+def read_questions(text: str, *, place: str) -> list[tuple[str, str]]:
     """`(context, question)` of each line of JSON with these keys.
 
+    Args:
+      text: The lines, which only line feeds end.
+      place: The file that they are from, for error messages.
+
     Raises:
-      DataError: the file cannot be read, or a line is of another form, by file and line.
+      DataError: a line is of another form, by file and line, or there is none.
     """
     found = []
-    try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: is no JSON: {error}.") from error
+            raise DataError(f"{place}:{number}: is no JSON: {error}.") from error
         if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("context", "question")):
-            raise DataError(f"{path}:{number}: must be an object with the texts 'context' and 'question'.")
+            raise DataError(f"{place}:{number}: must be an object with the texts 'context' and 'question'.")
         for part in ("context", "question"):
             if (reason := not_text(value[part])) is not None:
-                raise DataError(f"{path}:{number}: {part!r} {reason}.")
+                raise DataError(f"{place}:{number}: {part!r} {reason}.")
         found.append((value["context"], value["question"]))
     if not found:
-        raise DataError(f"{path} holds no question.")
+        raise DataError(f"{place} holds no question.")
     return found
 
 
@@ -132,7 +147,8 @@ def _written(loaded: Loaded, questions: Sequence[tuple[str, str]], batch_size: i
     """The answers of an encoder-decoder, each with its first place in the context, whatever its case."""
     texts = [question_text(question, context) for context, question in questions]
     found = []
-    for (context, question), said in zip(questions, predict_texts(loaded, texts, batch_size=batch_size)):
+    written = predict_texts(loaded, texts, batch_size=batch_size, cut=_read(loaded.config))
+    for (context, question), said in zip(questions, written):
         if said.values is None:
             raise DataError(f"{question!r} cannot be answered: {said.error}.")
         text = said.values["translation"]
@@ -153,6 +169,13 @@ def _rows(loaded: Loaded, windows: AnswerWindows, batch_size: int) -> Iterator[t
         outputs = jax.device_get(predict(loaded.state, batch))
         for row in range(min(batch_size, len(windows) - first)):
             yield first + row, outputs["start"][row], outputs["end"][row]
+
+
+def _read(config: Any) -> int:
+    """How many tokens the first evaluation of the training read of a question and its context."""
+    evals = config["evals"] if "evals" in config else {}
+    sources = [evals[name]["data"]["source"] for name in evals]
+    return next((source["widths"][-1] for source in sources[:1] if "widths" in source), LONGEST)
 
 
 def _settings(config: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config as configs
+from jaxdl.data.text.records import not_text
 from jaxdl.data.text.tokenizer import Tokenizer
 from jaxdl.decoding import Decoded, Progress, Sampling, Step, beam_search, begin, decode, prefill, stepping
 from jaxdl.errors import ConfigError, DataError
@@ -110,9 +111,9 @@ def stream_text(
       chunk: Tokens drawn by one call of the device; the text does not depend on it.
 
     Raises:
-      DataError: the prompt is empty or too long.
+      DataError: the prompt is empty, too long or no text.
     """
-    ids = _encoded(source, prompt, 0)
+    ids = _encoded(source, prompt, 1)
     row = Row(source.tokenizer, ids, tuple(stop))
     for news, ended in _chunks(
         source,
@@ -147,9 +148,9 @@ def generate_texts(
     See `stream_text` for the arguments.
 
     Raises:
-      DataError: a prompt is empty or too long.
+      DataError: a prompt is empty, too long or no text, by its number from 1.
     """
-    encoded = [_encoded(source, prompt, number) for number, prompt in enumerate(prompts)]
+    encoded = [_encoded(source, prompt, number) for number, prompt in enumerate(prompts, 1)]
     keys, found = _keys(seed, len(prompts)), []
     for first in range(0, len(prompts), batch_size):
         ids = encoded[first : first + batch_size]
@@ -194,7 +195,7 @@ def beam_texts(
             f"beams must be at least 1 and fewer than the vocabulary's {size}, not {beams}, and length_penalty must be "
             f"at least 0, not {length_penalty}."
         )
-    for number, prompt in enumerate(prompts):
+    for number, prompt in enumerate(prompts, 1):
         ids = _encoded(source, prompt, number)
         if source.max_length is not None and len(ids) + max_tokens > source.max_length:
             raise DataError(
@@ -334,6 +335,8 @@ def _beam(source: TextModel, prompt: np.ndarray, made: Decoded, beam: int, stop:
 
 def _encoded(source: TextModel, prompt: str, number: int) -> np.ndarray:
     """The prompt's tokens, after those that the tokenizer's template puts before a text but without those behind."""
+    if (reason := not_text(prompt)) is not None:
+        raise DataError(f"Prompt {number} {reason}.")
     plain = source.tokenizer.encode(prompt)
     whole = source.tokenizer.encode(prompt, special=True)
     starts = range(len(whole) - len(plain) + 1)

@@ -36,7 +36,9 @@ class TextPrediction:
     error: str | None = None
 
 
-def predict_texts(loaded: Loaded, texts: Iterable[str], *, batch_size: int = 32) -> Iterator[TextPrediction]:
+def predict_texts(
+    loaded: Loaded, texts: Iterable[str], *, batch_size: int = 32, cut: int | None = None
+) -> Iterator[TextPrediction]:
     """Predicts on lines as they come, in order, with the tokenizer of the run.
 
     A line to be classified is cut to the length that the model was trained with, as its training texts were. A blank
@@ -46,6 +48,7 @@ def predict_texts(loaded: Loaded, texts: Iterable[str], *, batch_size: int = 32)
       loaded: From `load`.
       texts: The lines.
       batch_size: Lines a call; a call waits for as many.
+      cut: Where a line to be translated is cut, in tokens; by default one of more than `LONGEST` has an error.
 
     Raises:
       ConfigError: the model does not read text, or was saved without a tokenizer.
@@ -55,13 +58,13 @@ def predict_texts(loaded: Loaded, texts: Iterable[str], *, batch_size: int = 32)
     if loaded.tokenizer is None:
         raise ConfigError("This model was saved without a tokenizer: set `tokenizer` in the experiment's config.")
     predict = jax.jit(lambda state, batch: loaded.task.decode(loaded.learner.predict(state, batch)))
-    lines = enumerate(texts, 1)
+    lines, longest = enumerate(texts, 1), _longest(loaded, cut)
     while chunk := list(itertools.islice(lines, batch_size)):
-        rows = _encoded(loaded, loaded.tokenizer, [text for _, text in chunk])
-        good = [row for row, (_, text) in enumerate(chunk) if text.strip() and 0 < len(rows[row]) <= LONGEST]
+        rows = _encoded(loaded, loaded.tokenizer, [text for _, text in chunk], cut)
+        good = [row for row, (_, text) in enumerate(chunk) if text.strip() and 0 < len(rows[row]) <= longest]
         outputs: Mapping[str, np.ndarray] = {}
         if good:
-            batch = _batch([rows[row] for row in good], batch_size, loaded.tokenizer)
+            batch = _batch([rows[row] for row in good], batch_size, loaded.tokenizer, longest)
             outputs = jax.device_get(predict(loaded.state, batch))
         place = {row: number for number, row in enumerate(good)}
         for row, (line, text) in enumerate(chunk):
@@ -72,11 +75,20 @@ def predict_texts(loaded: Loaded, texts: Iterable[str], *, batch_size: int = 32)
             yield TextPrediction(line=line, values=_readable(loaded.tokenizer, values))
 
 
-def _encoded(loaded: Loaded, tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
+def _longest(loaded: Loaded, cut: int | None) -> int:
+    """The most tokens of a row: a model may read no more than it was trained with."""
+    if isinstance(loaded.task, Translation):
+        return LONGEST if cut is None else cut
+    (length,) = loaded.facts["example"]["tokens"]["shape"]
+    return length
+
+
+def _encoded(loaded: Loaded, tokenizer: Tokenizer, texts: Sequence[str], cut: int | None) -> list[np.ndarray]:
     """Token ids of texts, as the training data had them."""
     if isinstance(loaded.task, Translation):
-        return [np.append(ids, np.int32(loaded.task.end)) for ids in tokenizer.encode_all(texts)]
-    (length,) = loaded.facts["example"]["tokens"]["shape"]
+        most = None if cut is None else cut - 1
+        return [np.append(ids[:most], np.int32(loaded.task.end)) for ids in tokenizer.encode_all(texts)]
+    length = _longest(loaded, cut)
     return [ids[:length] for ids in tokenizer.encode_all(texts, special=_special(loaded))]
 
 
@@ -87,11 +99,12 @@ def _special(loaded: Loaded) -> bool:
     return next((bool(source["special"]) for source in sources if "special" in source), True)
 
 
-def _batch(rows: Sequence[np.ndarray], size: int, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
-    """One of a few shapes, so that few programs are compiled."""
+def _batch(rows: Sequence[np.ndarray], size: int, tokenizer: Tokenizer, longest: int) -> dict[str, np.ndarray]:
+    """One of a few shapes, so that few programs are compiled, and none longer than what the model reads."""
     width = _NARROWEST
     while width < max(map(len, rows)):
         width *= 2
+    width = min(width, longest)
     tokens = np.full((size, width), tokenizer.find("pad") or 0, np.int32)
     mask = np.zeros((size, width), np.float32)
     for number in range(size):
@@ -116,18 +129,32 @@ def _unanswered(loaded: Loaded, line: int, text: str, tokens: int) -> TextPredic
     return TextPrediction(line=line, values=None, error="the line is blank")
 
 
+def check_attention(loaded: Loaded, *, allow: Sequence[str] = ()) -> None:
+    """Raises where there is no `attention_of`.
+
+    Raises:
+      ConfigError: the model is no translator with `attend`, as `RecurrentSeq2Seq` is, or has no tokenizer.
+    """
+    _attending(loaded, allow)
+
+
+def _attending(loaded: Loaded, allow: Sequence[str]) -> tuple[Any, Tokenizer, Translation]:
+    model: Any = configs.build(loaded.config["model"], allow=tuple(allow)) if "model" in loaded.config else None
+    if not hasattr(model, "attend") or loaded.tokenizer is None or not isinstance(loaded.task, Translation):
+        what = "This model" if model is None else f"A {type(model).__name__}"
+        raise ConfigError(f"{what} has no attention to show: only a recurrent translator has.")
+    return model, loaded.tokenizer, loaded.task
+
+
 def attention_of(
     loaded: Loaded, text: str, translation: str, *, allow: Sequence[str] = ()
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """The weights (T, S) of each target token's attention to the source, and the tokens of both, targets first.
 
     Raises:
-      ConfigError: the model has no `attend`, as `RecurrentSeq2Seq` has.
+      ConfigError: as `check_attention`.
     """
-    model: Any = configs.build(loaded.config["model"], allow=tuple(allow)) if "model" in loaded.config else None
-    if not hasattr(model, "attend") or loaded.tokenizer is None or not isinstance(loaded.task, Translation):
-        raise ConfigError(f"A {type(model).__name__} has no attention to show: only a recurrent translator has.")
-    tokenizer, task = loaded.tokenizer, loaded.task
+    model, tokenizer, task = _attending(loaded, allow)
     source, target = (np.append(ids, np.int32(task.end)) for ids in tokenizer.encode_all([text, translation]))
     targets = np.concatenate([[task.begin], target[:-1]]).astype(np.int32)
     variables = {"params": loaded.state.params, **loaded.state.model_state}

@@ -33,7 +33,7 @@ class Translation:
       label_smoothing: Share of the target that is spread over the vocabulary (Szegedy et al. 2016).
       beams: W of the search; 1 always takes the likeliest token.
       length_penalty: Of the search, as in `jaxdl.decoding.beam_search`.
-      longest: The most new tokens as a share of the source's width, beside `spare`.
+      longest: The most new tokens as a share of the source's tokens, beside `spare`.
       spare: New tokens beyond that.
     """
 
@@ -82,13 +82,16 @@ class Translation:
         return metrics | {"nll": nll, "perplexity": Perplexity(nll=nll)}
 
     def predict(self, model: Any, variables: PyTree, batch: Batch) -> Decoded:
-        """Searches for the translation of `tokens` (B, S): one a row, the best."""
+        """Searches for the translation of `tokens` (B, S): one a row, the best, whatever the row's padding."""
         tokens_BS = jnp.asarray(batch["tokens"])
-        count = int(self.longest * tokens_BS.shape[1]) + self.spare
+        most = np.asarray([int(self.longest * length) + self.spare for length in range(tokens_BS.shape[1] + 1)])
+        count, limit_B = int(most[-1]), jnp.asarray(most)[jnp.sum(jnp.asarray(batch["token_mask"]) != 0, axis=1)]
         step, logits_BV, state = started(model, variables, tokens_BS, batch["token_mask"], begin=self.begin, room=count)
-        return self.search(step, logits_BV, state, count=count)
+        return self.search(step, logits_BV, state, count=count, limit=limit_B)
 
-    def search(self, step: Step, logits_BV: jax.Array, state: PyTree, *, count: int) -> Decoded:
+    def search(
+        self, step: Step, logits_BV: jax.Array, state: PyTree, *, count: int, limit: Array | None = None
+    ) -> Decoded:
         """The best of what follows a begin token, one a row.
 
         Args:
@@ -96,11 +99,12 @@ class Translation:
           logits_BV: Of the first new token.
           state: The model's.
           count: N.
+          limit: The most new tokens of each row (B,), where they are fewer.
         """
         if self.beams == 1:
             first_B1 = jnp.full((len(logits_BV), 1), self.begin, jnp.int32)
             progress = begin(logits_BV, state, jax.random.key(0), first_B1, jnp.ones_like(first_B1))
-            return decode(step, progress, count=count, sampling=GREEDY, end=self.end, pad=self.pad)[0]
+            return decode(step, progress, count=count, limit=limit, sampling=GREEDY, end=self.end, pad=self.pad)[0]
         found = beam_search(
             step,
             logits_BV,
@@ -110,6 +114,7 @@ class Translation:
             end=self.end,
             pad=self.pad,
             length_penalty=self.length_penalty,
+            limit=limit,
         )
         return jax.tree.map(lambda leaf: leaf[:, 0], found)
 

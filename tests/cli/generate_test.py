@@ -110,9 +110,12 @@ def test_an_exported_file_writes_the_same(jaxdl, writer, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (("--prompt", "a" * 25), 65, "Prompt 0 has 25 tokens, but the model reads 24"),
+        (("--prompt", "a" * 25), 65, "Prompt 1 has 25 tokens, but the model reads 24"),
         (("--prompt", "a", "--top-p", 2), 2, r"top_p must be in (0, 1]"),
         (("--prompt", "a", "--beams", 2, "--top-p", 0.5), 2, "leave --top-p out, or --beams"),
+        (("--prompt", "a", "--beams", 2, "--seed", 0, "--min-tokens", 1), 2, "leave --min-tokens, --seed out"),
+        (("--prompt", "a", "--length-penalty", 0), 2, "Only beams have a length penalty: give --beams W"),
+        (("--prompt", "a\udcff"), 65, "Prompt 1 holds half a character"),
         (("--prompt", "a", "--beams", 9), 2, "fewer than the vocabulary's 9"),
         (("--prompt", "a", "--beams", 2, "--length-penalty", -1), 2, "length_penalty must be at least 0"),
         (("--prompt", "a", "--beams", 2, "--length-penalty", "nan"), 2, "length_penalty must be at least 0"),
@@ -122,6 +125,14 @@ def test_says_what_is_wrong(jaxdl, writer, flags, code, message):
     found, out, err = jaxdl("generate", "--workdir", writer, *flags)
     assert (found, out) == (code, "")
     assert message in err
+
+
+def test_input_in_another_encoding_is_told_by_line(jaxdl, writer, monkeypatch):
+    data = io.TextIOWrapper(io.BytesIO(b"ab\nc\xffa\n"), encoding="utf-8", errors="surrogateescape")
+    monkeypatch.setattr("sys.stdin", data)
+    code, out, err = jaxdl("generate", "--workdir", writer)
+    assert (code, out) == (65, "")
+    assert "standard input:2: byte 0xff at column 2 is not UTF-8" in err
 
 
 def test_refuses_models_that_write_no_text(jaxdl, run, tmp_path):

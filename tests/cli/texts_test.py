@@ -159,6 +159,10 @@ def test_lines_are_classified(jaxdl, tmp_path_factory):
     assert [row.get("label") for row in rows] == ["left", None, "right"]
     assert rows[1]["error"] == "the line is blank"
     assert sum(one["probability"] for one in rows[0]["top"]) == pytest.approx(1, abs=1e-5)
+    code, out, err = jaxdl("predict", "--workdir", run, folder / "lines.txt", "--attention", folder / "pictures")
+    assert (code, out) == (2, "")
+    assert "A BagOfEmbeddings has no attention to show" in err
+    assert not (folder / "pictures").exists()
     with pytest.raises(Exception, match="attention"):
         attention_of(load(run), "ab", "ab")
     assert [one.values is None for one in predict_texts(load(run), ["ab", " "], batch_size=1)] == [False, True]

@@ -81,6 +81,25 @@ def test_rows_are_searched_alone(penalty):
     assert (np.diff(np.asarray(made.scores), axis=1) <= 0).all()
 
 
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_a_row_s_own_limit_is_as_a_count(penalty):
+    tables = [random_table(seed, size=7) for seed in range(5)]
+    stacked, limits = jnp.asarray(np.stack(tables)), np.asarray([9, 3, 1, 2, 12])
+
+    def step(state, tokens):
+        row, last = state
+        return stacked[row, last, tokens], (row, tokens)
+
+    row, last = jnp.arange(5), jnp.zeros(5, jnp.int32)
+    options = {"beams": 3, "end": END, "length_penalty": penalty}
+    made = beam_search(step, stacked[row, last, last], (row, last), count=9, limit=limits, **options)
+    for number, (table, limit) in enumerate(zip(tables, limits)):
+        alone = search(jnp.asarray(table), count=min(int(limit), 9), beams=3, length_penalty=penalty)
+        np.testing.assert_allclose(made.scores[number], alone.scores[0], rtol=1e-5)
+        np.testing.assert_array_equal(made.lengths[number, :1], alone.lengths[0, :1])
+        assert [taken(made, number, 0)] == [taken(alone, 0, 0)]
+
+
 def test_stops_when_nothing_running_can_win():
     calls = []
     table = jnp.full((5, 5, 5), 0.0).at[:, :, END].set(30.0)

@@ -56,6 +56,21 @@ def table_progress(rows=4, size=6, seed=0, scale=1.5):
     return table, progress
 
 
+@pytest.mark.parametrize("end", [None, END])
+def test_a_row_s_own_limit_is_as_a_count(end):
+    table, progress = table_progress()
+    limits = (7, 2, 0, 9)
+    options = {"end": end, "pad": 0}
+    made, after = decode(table_step(table), progress, count=7, limit=jnp.asarray(limits), **options)
+    assert after.done.tolist()[:3] == [True, True, True]
+    assert (int(made.lengths[2]), float(made.scores[2])) == (0, 0)
+    for row, limit in [(0, 7), (1, 2), (3, 7)]:
+        alone, _ = decode(table_step(table), progress, count=limit, **options)
+        assert int(made.lengths[row]) == int(alone.lengths[row])
+        assert made.tokens[row].tolist() == alone.tokens[row].tolist() + [0] * (7 - limit)
+        np.testing.assert_allclose(made.scores[row], alone.scores[row], rtol=1e-6)
+
+
 def test_splitting_the_count_draws_the_same():
     table, progress = table_progress()
     run = partial(decode, table_step(table), sampling=Sampling(repetition_penalty=1.1), end=END, pad=0)

@@ -142,12 +142,14 @@ def test_ids_beyond_the_tokenizer_are_never_drawn():
 
 
 def test_refuses_prompts_that_cannot_be_read():
-    with pytest.raises(DataError, match="Prompt 1 is empty: give at least one token"):
+    with pytest.raises(DataError, match="Prompt 2 is empty: give at least one token"):
         generate_texts(source(), ["a", ""])
-    with pytest.raises(DataError, match="Prompt 0 has 41 tokens, but the model reads 40: shorten it"):
+    with pytest.raises(DataError, match="Prompt 2 holds half a character"):
+        generate_texts(source(), ["a", "b\ud800"])
+    with pytest.raises(DataError, match="Prompt 1 has 41 tokens, but the model reads 40: shorten it"):
         next(stream_text(source(), "x" * 41))
     assert generate_texts(source(), ["x" * 40], max_tokens=2)[0].tokens <= 2
-    with pytest.raises(DataError, match=r"Prompt 0 and what may follow have 5 \+ 36 tokens, but .* of 40"):
+    with pytest.raises(DataError, match=r"Prompt 1 and what may follow have 5 \+ 36 tokens, but .* of 40"):
         beam_texts(source(), ["x" * 5], max_tokens=36)
 
 
