@@ -1,11 +1,14 @@
 """Recordings and what is said in them, as records with the fields `path` and `text`."""
 
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from jaxdl.data.text import Records, read_jsonl, read_table
+from jaxdl.data.text.records import MAX_CHARACTERS
+from jaxdl.data.within import within
 from jaxdl.errors import DataError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -14,7 +17,12 @@ _TEST_TAKES = 5
 
 
 def recordings(
-    *, path: str, path_field: str = "path", text_field: str = "text", on_bad: Literal["raise", "skip"] = "raise"
+    *,
+    path: str,
+    path_field: str = "path",
+    text_field: str = "text",
+    on_bad: Literal["raise", "skip"] = "raise",
+    folder: str | None = None,
 ) -> Records:
     """The recordings of a manifest, or of a folder.
 
@@ -23,7 +31,10 @@ def recordings(
         with `*.wav`, each beside a `*.txt` of the same name, in folders or not.
       path_field: The manifest's field that names the file, relative to the manifest.
       text_field: The manifest's field that says what is said.
-      on_bad: What to do about a line or recording that lacks one of them, or has an empty one.
+      on_bad: What to do about a line or recording that lacks one of them, has an empty one, or names a file that is
+        not in `folder`.
+      folder: What the files of a manifest are in, deep or not; None for the folder of the manifest. With "/" it may
+        name any file.
 
     Raises:
       DataError: the manifest or folder cannot be read, or a line is bad, by file and line. Whether a recording is
@@ -31,11 +42,32 @@ def recordings(
     """
     root = Path(path).expanduser()
     if root.is_dir():
+        if folder is not None:
+            raise ValueError(f"folder={folder!r} is for manifests, and {root} is itself the folder of its recordings.")
         return _beside(root, on_bad)
-    read = read_jsonl if root.suffix in (".jsonl", ".json") else read_table
+    read = read_jsonl if Path(path.removesuffix(".gz")).suffix in (".jsonl", ".json") else read_table
     found = read(path=path, fields={"path": path_field, "text": text_field}, on_bad=on_bad)
-    files = tuple(str(root.parent / name) for name in found.fields["path"])
-    return Records(fields={**found.fields, "path": files}, places=found.places, skipped=found.skipped)
+    return _placed(found, root.parent, root.parent if folder is None else Path(folder), on_bad)
+
+
+def _placed(found: Records, base: Path, folder: Path, on_bad: Literal["raise", "skip"]) -> Records:
+    """The same records with paths that are relative to `base` no longer, all of them in `folder`."""
+    rows, files = [], []
+    for row, name in enumerate(found.fields["path"]):
+        try:
+            files.append(str(within(folder, name, base)))
+            rows.append(row)
+        except DataError as error:
+            if on_bad == "raise":
+                raise DataError(
+                    f"{found.places[row]}: {error}. Give the `folder` that holds the recordings, or leave such lines "
+                    "out by on_bad='skip'."
+                ) from error
+    if not rows:
+        raise DataError(f"None of the {len(found)} files of the manifest is in {folder}.")
+    kept, bad = found.take(rows), len(found) - len(rows)
+    skipped = {**found.skipped, **({"a file elsewhere": bad} if bad else {})}
+    return Records(fields={**kept.fields, "path": tuple(files)}, places=kept.places, skipped=skipped)
 
 
 def spoken_digits(*, path: str, part: Literal["train", "test", "all"], speaker: str | None = None) -> Records:
@@ -109,6 +141,9 @@ def _wav_files(root: Path) -> Iterable[Path]:
 
 def _transcript(file: Path) -> str:
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_CHARACTERS:
+            raise DataError(f"The transcript {file} is no file of at most {MAX_CHARACTERS:,} bytes.")
         return " ".join(file.read_text(encoding="utf-8").split())
     except FileNotFoundError:
         return ""

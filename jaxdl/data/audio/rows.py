@@ -121,6 +121,17 @@ class SpeechRows:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What became of recordings that are too long or bad, for the start of a run."""
+        long, of = self.dropped + self.cut, f"of {len(self.records):,} recordings"
+        what = f"longer than {self._widths[-1]} frames, or their texts than {self._targets.shape[1]} tokens,"
+        fate = "left out: give larger widths, or too_long='cut'" if self.dropped else "cut"
+        return (
+            *((f"{long:,} {of} are {what} and were {fate}.",) if long else ()),
+            *((f"{self.skipped:,} {of} cannot be read and were left out.",) if self.skipped else ()),
+        )
+
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return {name: rows[0] for name, rows in self.gather(np.asarray([index])).items()}
 

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxdl.data.images import MAX_ENCODED_BYTES
 from jaxdl.data.permutation import permute
 from jaxdl.data.text.records import Records
 from jaxdl.data.text.tokenizer import Tokenizer
+from jaxdl.data.within import within
 from jaxdl.errors import ConfigError, DataError
 from jaxdl.types import Source
 
@@ -138,7 +138,8 @@ class CaptionedFiles:
 
     Attributes:
       records: The table.
-      folder: What the paths of the images are relative to.
+      folder: What the paths of the images are relative to. Those that lead out of it are not read: each is a bad
+        example. With "/" a table may name any file.
       tokenizer: Needs an end token, which each caption ends with.
       length: L; longer captions are cut before their end token, and `truncated` counts them.
       image_field: The field that is the path.
@@ -178,11 +179,17 @@ class CaptionedFiles:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many captions were cut, for the start of a run."""
+        many = f"{self.truncated:,} of {len(self.records):,} captions are longer than {self.length} tokens"
+        return (f"{many} and were cut.",) if self.truncated else ()
+
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        path = Path(self.folder).expanduser() / self.records.fields[self.image_field][index]
+        path = within(self.folder, self.records.fields[self.image_field][index])
         try:
             status = os.stat(path)
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_ENCODED_BYTES:

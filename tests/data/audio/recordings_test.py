@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -19,11 +20,32 @@ def folder(tmp_path):
 
 
 def test_a_table_names_files_beside_it(tmp_path):
-    (tmp_path / "a.tsv").write_text("speaker\tfile\tsaid\nann\tsub/1.wav\tgood day\nben\t/abs/2.wav\tyes\n")
+    whole = tmp_path / "2.wav"
+    (tmp_path / "a.tsv").write_text(f"speaker\tfile\tsaid\nann\tsub/1.wav\tgood day\nben\t{whole}\tyes\n")
     found = recordings(path=str(tmp_path / "a.tsv"), path_field="file", text_field="said")
-    assert list(found.fields["path"]) == [str(tmp_path / "sub" / "1.wav"), "/abs/2.wav"]
+    assert list(found.fields["path"]) == [str(tmp_path / "sub" / "1.wav"), str(whole)]
     assert list(found.fields["text"]) == ["good day", "yes"]
     assert found.places[1] == f"{tmp_path / 'a.tsv'}:3"
+
+
+def test_a_table_names_no_files_elsewhere_but_in_the_folder_it_is_given(tmp_path):
+    manifest = tmp_path / "lists" / "a.csv"
+    manifest.parent.mkdir()
+    manifest.write_text("path,text\n1.wav,yes\n../2.wav,no\n/abs/3.wav,well\n")
+    with pytest.raises(DataError, match=r"a\.csv:3: '\.\./2\.wav' is no file in .*lists\. Give the `folder`"):
+        recordings(path=str(manifest))
+    found = recordings(path=str(manifest), on_bad="skip")
+    assert (list(found.fields["text"]), found.skipped) == (["yes"], {"a file elsewhere": 2})
+    assert list(found.places) == [f"{manifest}:2"]
+    everywhere = recordings(path=str(manifest), folder="/")
+    assert list(everywhere.fields["path"]) == [str(manifest.parent / "1.wav"), str(tmp_path / "2.wav"), "/abs/3.wav"]
+    above = recordings(path=str(manifest), folder=str(tmp_path), on_bad="skip")
+    assert list(above.fields["path"]) == [str(manifest.parent / "1.wav"), str(tmp_path / "2.wav")]
+    manifest.write_text("path,text\n../1.wav,yes\n../2.wav,no\n/abs/3.wav,well\n")
+    with pytest.raises(DataError, match="None of the 3 files of the manifest is in"):
+        recordings(path=str(manifest), on_bad="skip")
+    with pytest.raises(ValueError, match="is for manifests"):
+        recordings(path=str(tmp_path), folder="/")
 
 
 def test_json_lines_do_too_and_bad_ones_are_found(tmp_path):
@@ -49,6 +71,15 @@ def test_a_folder_has_transcripts_beside_recordings(tmp_path):
     assert recordings(path=str(tmp_path), on_bad="skip").skipped == {"no transcript": 1}
     (tmp_path / "3.txt").write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"transcript .*3.txt cannot be read"):
+        recordings(path=str(tmp_path))
+    (tmp_path / "3.txt").unlink()
+    os.mkfifo(tmp_path / "3.txt")
+    with pytest.raises(DataError, match=r"transcript .*3.txt is no file of at most 10,000,000 bytes"):
+        recordings(path=str(tmp_path))
+    (tmp_path / "3.txt").unlink()
+    with open(tmp_path / "3.txt", "wb") as file:
+        file.truncate(10_000_001)
+    with pytest.raises(DataError, match=r"transcript .*3.txt is no file of at most"):
         recordings(path=str(tmp_path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"holds no \*.wav"):

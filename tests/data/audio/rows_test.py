@@ -66,10 +66,13 @@ def test_what_is_too_long_is_dropped_or_cut_and_counted(records):
     for keep in ("float32", None):
         dropping = rows_of(records, widths=(most,), keep=keep)
         assert (len(dropping), dropping.dropped, dropping.cut) == (3, 1, 0)
+        what = f"1 of 4 recordings are longer than {most} frames, or their texts than"
+        assert dropping.notes == (f"{what} 5 tokens, and were left out: give larger widths, or too_long='cut'.",)
         assert dropping.gather(np.arange(3))["record"].tolist() == [0, 1, 3]
         assert dropping[0]["targets"].shape == (5,)
         cutting = rows_of(records, widths=(most,), target_width=3, too_long="cut", keep=keep)
         assert (len(cutting), cutting.dropped, cutting.cut) == (4, 0, 1)
+        assert cutting.notes == (f"{what} 3 tokens, and were cut.",)
         assert cutting[2]["lengths"] == most
         assert cutting[2]["targets"].tolist() == [*TOKENIZER.encode("ab"), END]
         assert np.isfinite(cutting[2]["mel"]).all()
@@ -108,6 +111,7 @@ def test_bad_files_are_named_or_left_out(records):
             rows_of(records, keep=keep)
         rows = rows_of(records, keep=keep, on_bad="skip")
         assert (len(rows), rows.skipped) == (3, 1)
+        assert rows.notes == ("1 of 4 recordings cannot be read and were left out.",)
         assert rows.gather(np.arange(3))["record"].tolist() == [0, 2, 3]
     whole = rows_of(records.take([0, 2, 3]))
     np.testing.assert_array_equal(rows.gather(np.arange(3))["mel"], whole.gather(np.arange(3))["mel"])

@@ -15,7 +15,7 @@ from jaxdl.data.sources import (
     class_prompts,
     digits,
 )
-from jaxdl.data.text import Tokenizer, characters, read_table, train_tokenizer
+from jaxdl.data.text import Records, Tokenizer, characters, read_table, train_tokenizer
 from jaxdl.data.transforms import Decode
 from jaxdl.errors import ConfigError, DataError
 
@@ -148,6 +148,7 @@ def files_of(table, **changes):
 def test_a_table_of_images_and_captions(table):
     source = files_of(table)
     assert (len(source), source.truncated) == (4, 1)
+    assert source.notes == (f"1 of 4 captions are longer than {source.length} tokens and were cut.",)
     assert [int(source[index]["match"]) for index in range(3)] == [0, 1, 0]
     assert [text_of(source[index]) for index in range(3)] == ["a ant", "my dog", "my ant"]
     assert source[1]["tokens"][-1] == END
@@ -167,6 +168,27 @@ def test_tables_that_do_not_fit_are_refused(table):
         files_of(table, text_field="caption")
     with pytest.raises(ValueError, match="length must be at least 2"):
         files_of(table, length=1)
+
+
+def test_names_that_lead_out_of_the_folder_are_never_read(table, monkeypatch):
+    inside = table / "inside"
+    inside.mkdir()
+    (table / "0.png").rename(inside / "0.png")
+    names = ("0.png", f"{inside}/0.png", "x/../0.png", "../1.png", f"{table}/1.png", "x/../../1.png", "..", ".", "\0")
+    fields = {"image": names, "text": ("a ant",) * len(names)}
+    records = Records(fields=fields, places=[f"t:{row}" for row in range(len(names))])
+    source = files_of(table, records=records, folder=str(inside))
+    assert [source[row]["image"] for row in range(3)] == [(inside / "0.png").read_bytes()] * 3
+    for row in range(3, 8):
+        with pytest.raises(DataError, match=r"is no file in .*inside"):
+            source[row]
+    with pytest.raises(DataError, match="no file can be called"):
+        source[8]
+    assert files_of(table, records=records, folder="/")[4]["image"]
+    monkeypatch.chdir(table)
+    assert files_of(table, records=records, folder="inside")[1]["image"]
+    batch = Pipeline(source=source, batch_size=9, transforms=(Decode(),), shuffle=False, on_bad="skip")[0]
+    assert batch["mask"].tolist() == [1] * 3 + [0] * 6
 
 
 def test_a_config_writes_it_down():
