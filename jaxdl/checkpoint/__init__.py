@@ -2,7 +2,7 @@
 
 from jaxdl.checkpoint.lock import WorkdirLock, lock_workdir
 from jaxdl.checkpoint.manager import Checkpoints
-from jaxdl.checkpoint.restore import Restored, Skipped, committed_steps, restore_part
+from jaxdl.checkpoint.restore import Restored, Skipped, committed_steps, holds_steps, restore_part
 from jaxdl.checkpoint.rotation import BestOf
 from jaxdl.checkpoint.weights import Weights, read_weights, run_facts
 
@@ -14,6 +14,7 @@ __all__ = [
     "Weights",
     "WorkdirLock",
     "committed_steps",
+    "holds_steps",
     "lock_workdir",
     "read_weights",
     "restore_part",

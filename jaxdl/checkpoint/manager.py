@@ -23,6 +23,7 @@ from jaxdl.checkpoint.lock import WorkdirLock, lock_workdir
 from jaxdl.checkpoint.manifest import Manifest, pack, unpack
 from jaxdl.checkpoint.processes import any_failed, any_process, from_first, together
 from jaxdl.checkpoint.restore import (
+    REPLACED,
     STATE,
     STEP,
     Restored,
@@ -40,7 +41,6 @@ from jaxdl.errors import CheckpointError
 from jaxdl.types import PyTree
 
 NOTHING, FAILED = -1, -2
-_REPLACED = "replaced-"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -282,7 +282,7 @@ class Checkpoints:
             table = [dataclasses.replace(leaf, crc32=leaves.digest(stored[leaf.name])) for leaf in manifest.leaves]
             seal(temporary, dataclasses.replace(manifest, leaves=tuple(table)))
             if again:
-                aside = self.directory / f"{_REPLACED}{manifest.step:08d}"
+                aside = self.directory / f"{REPLACED}{manifest.step:08d}"
                 replace(temporary, step_folder(self.directory, manifest.step), aside)
             else:
                 publish(temporary, step_folder(self.directory, manifest.step))
@@ -334,8 +334,8 @@ class Checkpoints:
     def _clean(self) -> None:
         for path in [*self.directory.glob("tmp-*"), *self.directory.glob("trash-*")]:
             shutil.rmtree(path, ignore_errors=True)
-        for path in self.directory.glob(f"{_REPLACED}*"):
-            put_back(path, self.directory / path.name.removeprefix(_REPLACED))
+        for path in self.directory.glob(f"{REPLACED}*"):
+            put_back(path, self.directory / path.name.removeprefix(REPLACED))
         for path in self.directory.iterdir():
             if STEP.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
                 path.rmdir()

@@ -20,6 +20,8 @@ from jaxdl.types import PyTree
 
 STEP = re.compile(r"[0-9]{8,18}")
 STATE = "state"
+REPLACED = "replaced-"
+"""What a step's name begins with while the step is being replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,12 @@ def committed_steps(directory: str | os.PathLike[str]) -> list[int]:
     return [
         step for step in _named_steps(Path(directory)) if (step_folder(Path(directory), step) / FILE_NAME).is_file()
     ]
+
+
+def holds_steps(directory: str | os.PathLike[str]) -> bool:
+    """Whether anything in a directory has the name of a step, wholly saved or not, or was being replaced by one."""
+    path = Path(directory)
+    return path.is_dir() and any(STEP.fullmatch(one.name.removeprefix(REPLACED)) for one in path.iterdir())
 
 
 def restore_part(directory: str | os.PathLike[str], part: str = "params", *, step: int | None = None) -> Restored:

@@ -34,24 +34,27 @@ def run(options: argparse.Namespace) -> int:
     from jaxdl.train import Experiment
 
     config, allow = resolve(options, Experiment)
+    from jaxdl.inspection import parameter_table, parameters
     from jaxdl.train.chips import CHIPS
     from jaxdl.train.plan import plan
 
     if options.chip is not None and options.chip not in CHIPS:
         raise ConfigError(f"The chips are {', '.join(CHIPS)}, not {options.chip!r}.")
-    found = plan(build_experiment(config, allow))
+    experiment = build_experiment(config, allow)
+    found = plan(experiment)
     chips = {name: chip for name, chip in CHIPS.items() if options.chip in (None, name)}
     if options.json:
         shown = {key: value for key, value in vars(found).items() if key != "state"}
         shown["collectives"] = [dataclasses.asdict(one) for one in found.collectives]
         shown["chips"] = {name: _on(found, chip) for name, chip in chips.items()}
+        if options.parameters:
+            rows = parameters(found.state.params, experiment.frozen)
+            shown["each_parameter"] = [{**dataclasses.asdict(row), "count": row.count} for row in rows]
         print(json.dumps(shown))
         return 0
     print(_text(found, chips))
     if options.parameters:
-        from jaxdl.inspection import parameter_table, parameters
-
-        print("\n" + parameter_table(parameters(found.state.params)))
+        print("\n" + parameter_table(parameters(found.state.params, experiment.frozen)))
     return 0
 
 

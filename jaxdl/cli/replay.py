@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from jaxdl.cli.environment import allowed, use_compile_cache, use_cpu_devices
 from jaxdl.cli.flags import add_code, natural, positive
+from jaxdl.cli.saved import saved_config
 from jaxdl.errors import ConfigError
 
 TAKES_OVERRIDES = True
@@ -28,21 +30,30 @@ def run(options: argparse.Namespace) -> int:
     """Takes a step of a run again, and shows what went through each layer and where it stopped being finite."""
     use_cpu_devices(options.cpu_devices)
     use_compile_cache()
-    from pathlib import Path
-
-    from jaxdl import config as configs
-    from jaxdl.cli.train import build_experiment
     from jaxdl.train.replay import replay
 
-    allow = allowed(options)
-    saved = Path(options.workdir) / "config.json"
-    if not saved.is_file():
-        raise ConfigError(f"{options.workdir} has no config.json: give the folder of a run that `jaxdl train` made.")
-    config = configs.override(configs.from_json(saved.read_text()), options.overrides, allow=allow)
-    experiment = build_experiment(config, allow, Path(options.workdir))
+    experiment = read_experiment(Path(options.workdir), options.overrides, allowed(options))
     found = replay(experiment, options.workdir, options.step, rollbacks=options.rollbacks)
     print(json.dumps(_json(found), allow_nan=False) if options.json else _text(found))
     return 0
+
+
+def read_experiment(workdir: Path, overrides: list[str], allow: tuple[str, ...]) -> Any:
+    """The experiment of a run folder, with some values changed.
+
+    Raises:
+      ConfigError: it has no config, or one that is damaged or not of an experiment.
+    """
+    from jaxdl import config as configs
+    from jaxdl.cli.train import build_experiment
+    from jaxdl.train import Experiment
+
+    saved = saved_config(workdir)
+    if saved is None:
+        raise ConfigError(f"{workdir} has no config.json: give the folder of a run that `jaxdl train` made.")
+    config = configs.override(saved, overrides, allow=allow)
+    configs.check(config, Experiment, allow=allow)
+    return build_experiment(config, allow, workdir)
 
 
 def _json(found: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from jaxdl.cli.environment import allowed, import_from_here, keep_freed_memory, use_compile_cache, use_cpu_devices
 from jaxdl.cli.flags import add_config, natural, positive
 from jaxdl.cli.processes import join, leaving_with_an_error, told_when_lost
+from jaxdl.cli.saved import saved_config, unreadable
 from jaxdl.cli.signals import preempted_by_sigterm
 from jaxdl.cli.watchdog import ended_when_stuck
 from jaxdl.errors import ConfigError
@@ -144,12 +145,11 @@ def _of_run(spec: Any, workdir: Path) -> Any:
     """The tokenizer of a run whose config says the same of it."""
     from jaxdl import config as configs
 
-    saved, written = workdir / "config.json", workdir / "tokenizer.json"
-    if not saved.exists() or not written.exists():
+    before, written = saved_config(workdir), workdir / "tokenizer.json"
+    if before is None or not written.exists():
         return None
     from jaxdl.data.text import load_tokenizer
 
-    before = configs.from_json(saved.read_text())
     return load_tokenizer(path=str(written)) if configs.places(before, spec) else None
 
 
@@ -168,10 +168,9 @@ def _check_same(config: Any, workdir: Path, *, allowed: bool) -> None:
     """Refuses to go on with a run under a config that would have given other numbers."""
     from jaxdl import config as configs
 
-    saved = workdir / "config.json"
-    if allowed or not saved.exists() or not any((workdir / "checkpoints").glob("0*")):
+    before = None if allowed or not _has_begun(workdir) else saved_config(workdir)
+    if before is None:
         return
-    before = configs.from_json(saved.read_text())
     differences = configs.diff(before, config)
     # A version that did not know a setting did what None stands for.
     changed = [row for row in differences if not row[0].startswith(FREE) and (row[1:] != (configs.ABSENT, None))]
@@ -181,3 +180,13 @@ def _check_same(config: Any, workdir: Path, *, allowed: bool) -> None:
             f"{workdir} was trained with another config:\n{rows}\n"
             "Use another --workdir, or pass --allow-changes to go on from its checkpoint all the same."
         )
+
+
+def _has_begun(workdir: Path) -> bool:
+    """Whether there is a checkpoint of the run, even one that cannot be read or that a kill left aside."""
+    from jaxdl.checkpoint import holds_steps
+
+    try:
+        return holds_steps(workdir / "checkpoints")
+    except OSError as error:
+        raise unreadable(workdir, error) from error

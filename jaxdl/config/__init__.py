@@ -3,7 +3,7 @@
 from jaxdl.config._build import build
 from jaxdl.config._check import check
 from jaxdl.config._json import from_json, to_json
-from jaxdl.config._load import define, load
+from jaxdl.config._load import define, load, read
 from jaxdl.config._override import override
 from jaxdl.config._places import places
 from jaxdl.config._show import Leaf, diff, flatten, show
@@ -22,6 +22,7 @@ __all__ = [
     "load",
     "override",
     "places",
+    "read",
     "ref",
     "show",
     "spec",

@@ -78,9 +78,18 @@ def _nearest_file(path: str) -> str:
 def _read(path: str, arg: str | None) -> ConfigDict:
     if arg is not None:
         raise ConfigError(f"{path} is a saved config, which takes no argument; leave out {':' + arg!r}.")
-    if os.path.getsize(path) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES} bytes.")
+    return read(path)
+
+
+def read(path: str | os.PathLike[str]) -> ConfigDict:
+    """The config of a file that holds what `to_json` wrote, as data, whatever the file is called.
+
+    Raises:
+      ConfigError: it cannot be read, or is no such document; by the name of the file.
+    """
     try:
+        if os.path.getsize(path) > MAX_BYTES:
+            raise ConfigError(f"it is larger than {MAX_BYTES} bytes.")
         return from_json(Path(path).read_text(encoding="utf-8"))
     except (ConfigError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from jaxdl.errors import ConfigError
 from jaxdl.train.hardware import peak_flops
 
 GB = 10**9
@@ -24,10 +25,17 @@ class Chip:
     link: float
 
     def peak(self, dtype: str) -> float:
-        """Its FLOP/s in matrix products of a dtype."""
+        """Its FLOP/s in matrix products of a dtype.
+
+        Raises:
+          ConfigError: they are not known.
+        """
         found = peak_flops(self.kind, dtype)
         if found is None:
-            raise ValueError(f"The peak of a {self.kind} in {dtype} is not known.")
+            raise ConfigError(
+                f"The peak of a {self.kind} in {dtype} is not known, so no step in it can be planned: set "
+                "precision.compute to float32, bfloat16 or float16."
+            )
         return found
 
 

@@ -14,7 +14,7 @@ import jax
 from jaxdl.checkpoint import lock_workdir
 from jaxdl.checkpoint.commit import make_folder, sync_directory
 from jaxdl.errors import WorkdirError
-from jaxdl.train.rollback import RollBack
+from jaxdl.train import rollback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +52,33 @@ class RunFolder:
           WorkdirError: it is missing or broken.
         """
         try:
-            return json.loads((self.path / name).read_text())
-        except (OSError, ValueError) as error:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, RecursionError, ValueError) as error:
             raise WorkdirError(f"{self.path / name} cannot be read: {error}. Is {self.path} a run folder?") from error
 
-    def rollbacks(self) -> tuple[RollBack, ...]:
-        """How often the run went back, and where to."""
+    def rollbacks(self) -> tuple[rollback.RollBack, ...]:
+        """How often the run went back, and where to.
+
+        Raises:
+          WorkdirError: `rollbacks.json` is broken.
+        """
         name = "rollbacks.json"
-        return tuple(RollBack(**fields) for fields in self.read_json(name)) if (self.path / name).exists() else ()
+        try:
+            return rollback.read(self.read_json(name)) if os.path.lexists(self.path / name) else ()
+        except ValueError as error:
+            raise WorkdirError(f"{self.path / name} is damaged: {error}.") from error
+
+    def devices(self) -> list[str]:
+        """What the run was on.
+
+        Raises:
+          WorkdirError: `run.json` is missing or broken, or does not say it.
+        """
+        facts = self.read_json("run.json")
+        found = facts["devices"] if isinstance(facts, dict) and "devices" in facts else None
+        if not isinstance(found, list) or not found or not all(isinstance(device, str) for device in found):
+            raise WorkdirError(f"{self.path / 'run.json'} does not say which devices the run was on.")
+        return found
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from jaxdl.inspection.collectives import Collective, collectives
 from jaxdl.inspection.flops import flops
 from jaxdl.optim import groups
 from jaxdl.parallel import abstract_state, batch_sharding, check_batch_size, idle_axes, make_mesh, shard
-from jaxdl.train.chips import Chip
+from jaxdl.train.chips import CHIPS, Chip
 from jaxdl.train.experiment import Experiment, assemble
 from jaxdl.types import Batch
 
@@ -88,6 +88,9 @@ def plan(experiment: Experiment) -> Plan:
         raise ConfigError(
             "What `pmap` compiles cannot be planned: set --config.mapping=jit, which gives the same numbers."
         )
+    dtype = np.dtype(experiment.precision.compute).name
+    for chip in CHIPS.values():
+        chip.peak(dtype)
     batch = _batch(experiment.train, mesh)
     learner = assemble(experiment)
     state = abstract_state(learner, jax.random.key(experiment.seed), batch, mesh, experiment.rules)
@@ -103,7 +106,7 @@ def plan(experiment: Experiment) -> Plan:
         idle.add("stage")  # Its devices keep parts of the parameters, but no layers run there at the same time.
     return Plan(
         mesh=dict(mesh.shape),
-        dtype=np.dtype(experiment.precision.compute).name,
+        dtype=dtype,
         count=trees.count(state.params),
         parameters=params,
         optimizer=_bytes(state) - params,

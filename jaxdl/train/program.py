@@ -64,6 +64,7 @@ def prepare(experiment: Experiment, devices: Sequence[jax.Device] | None = None)
       DataError: the data is bad.
     """
     mesh = make_mesh(experiment.mesh) if devices is None else make_mesh(experiment.mesh, devices)
+    _check_mapping(experiment, mesh)
     check_vocabulary(experiment)
     pipeline = _local(experiment, experiment.train, mesh, "train")
     sample = _global_shapes(pipeline[0], pipeline.batch_size)
@@ -113,6 +114,16 @@ def _local(experiment: Experiment, pipeline: Pipeline, mesh: Mesh, what: str) ->
         shard=row_shard(mesh),
         check=pipeline.check or check,
     )
+
+
+def _check_mapping(experiment: Experiment, mesh: Mesh) -> None:
+    """Raises ConfigError where `pmap` should split what it does not: it only knows of rows of batches, over `data`."""
+    others = [f"{axis} ({size})" for axis, size in mesh.shape.items() if size > 1 and axis != "data"]
+    if experiment.mapping == "pmap" and others:
+        raise ConfigError(
+            f"mapping='pmap' spreads rows over the mesh axis `data` alone, and the mesh has {', '.join(others)}: set "
+            "mapping='jit', or give `data` all the devices."
+        )
 
 
 def _check_watched(experiment: Experiment, state: TrainState, sample: Batch) -> None:

@@ -251,7 +251,7 @@ def _again(
 def _logged(folder: RunFolder, after: int) -> dict[int, Mapping[str, Any]]:
     """The rows of training in the log, above a step."""
     rows = read_rows(folder.metrics) if folder.metrics.exists() else []
-    return {row["step"]: row for row in rows if row["kind"] == "train" and row["step"] > after}
+    return {row["step"]: row for row in rows if row.get("kind") == "train" and row["step"] > after}
 
 
 def _differences(
@@ -267,6 +267,6 @@ def _differences(
 def _notes(experiment: Experiment, folder: RunFolder) -> Iterator[str]:
     if experiment.mapping == "pmap":
         yield "Under pmap each device draws dropout and augmentations by itself, but op by op they are drawn for all."
-    then, now = folder.read_json("run.json")["devices"], [str(device) for device in jax.devices()]
+    then, now = folder.devices(), [str(device) for device in jax.devices()]
     if then != now:
         yield f"The run was on {len(then)} devices ({then[0]} ...), this is on {len(now)} ({now[0]} ...)."

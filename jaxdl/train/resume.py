@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxdl.checkpoint import Restored
+from jaxdl.errors import CheckpointError
 from jaxdl.train.experiment import Experiment, assemble
 from jaxdl.train.hooks.preemption import INTERRUPTED
 from jaxdl.train.hooks.save import recall
@@ -24,6 +25,9 @@ def first_moment(
     """The moment to go on from; hooks get back what they remembered, and a person is told.
 
     Its `stop` is why training had ended there, where it had. Only an unfinished one has metrics.
+
+    Raises:
+      CheckpointError: what the checkpoint remembers beside its state is damaged.
     """
     if isinstance(beginning, Start):
         for note in beginning.notes:
@@ -31,13 +35,29 @@ def first_moment(
         return Moment(step=0, state=beginning.state, metrics={})
     for skipped in beginning.skipped:
         reporter.warn(f"Checkpoint {skipped.step} is corrupt and was set aside as {skipped.moved_to}: {skipped.reason}")
-    recall(memories, beginning.info["hooks"])
+    hooks, stopped = _part(beginning, "hooks"), _part(beginning, "stopped")
+    if stopped is not None and not isinstance(stopped, str):
+        raise _damaged(beginning, f"it stopped because of {str(stopped)[:60]!r}")
+    recall(memories, hooks)
     if beginning.step:
         reporter.note(f"Resumed from step {beginning.step} (verified).")
-    moment = Moment(step=beginning.step, state=beginning.state, metrics={}, stop=beginning.info["stopped"])
+    moment = Moment(step=beginning.step, state=beginning.state, metrics={}, stop=stopped)
     if not is_unfinished(beginning):
         return moment
-    return moment._replace(metrics=_metrics(experiment, program, beginning.info["unfinished"]), unfinished=True)
+    try:
+        return moment._replace(metrics=_metrics(experiment, program, beginning.info["unfinished"]), unfinished=True)
+    except ValueError as error:
+        raise _damaged(beginning, f"of its unfinished metrics, {error}") from error
+
+
+def _part(restored: Restored, name: str) -> Any:
+    if name not in restored.info:
+        raise _damaged(restored, f"it does not say {name!r}")
+    return restored.info[name]
+
+
+def _damaged(restored: Restored, what: str) -> CheckpointError:
+    return CheckpointError(f"What the checkpoint of step {restored.step} says of its run is damaged: {what}.")
 
 
 def is_unfinished(restored: Restored) -> bool:

@@ -5,6 +5,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jaxdl.errors import CheckpointError
+
+MOST = 10**12
+"""A step or batch that no run comes to: from there on, the numbers of examples leave 64 bits."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure:
@@ -74,5 +79,44 @@ def spans(start: int, stop: int, rollbacks: Sequence[RollBack]) -> Iterator[tupl
 
 
 def recorded(info: Mapping[str, Any]) -> tuple[RollBack, ...]:
-    """Those that a checkpoint knows of; checkpoints of earlier versions know of none."""
-    return tuple(RollBack(**fields) for fields in info["rollbacks"]) if "rollbacks" in info else ()
+    """Those that a checkpoint knows of; checkpoints of earlier versions know of none.
+
+    Raises:
+      CheckpointError: what it says of them is damaged.
+    """
+    try:
+        return read(info["rollbacks"]) if "rollbacks" in info else ()
+    except ValueError as error:
+        raise CheckpointError(f"What the checkpoint says of roll-backs is damaged: {error}.") from error
+
+
+def read(values: Any) -> tuple[RollBack, ...]:
+    """Roll-backs from a list of what `RollBack.json` gives.
+
+    >>> read([RollBack(step=20, batch=29, first=27, last=29, reason="NaN").json()])[0].batch
+    29
+
+    Raises:
+      ValueError: that is not what it is.
+    """
+    if not isinstance(values, list):
+        raise ValueError(f"there should be a list of roll-backs, not {_short(values)}")
+    return tuple(map(_roll_back, values))
+
+
+def _roll_back(value: Any) -> RollBack:
+    names = [field.name for field in dataclasses.fields(RollBack)]
+    if not isinstance(value, dict) or value.keys() != set(names):
+        raise ValueError(f"a roll-back should be an object of {', '.join(names)}, not {_short(value)}")
+    numbers = [value[name] for name in names if name != "reason"]
+    if any(type(number) is not int or not 0 <= number <= MOST for number in numbers):
+        raise ValueError(f"the numbers of a roll-back should be from 0 to {MOST}, not {_short(value)}")
+    back = RollBack(**value)
+    if not back.step < back.first <= back.last or back.batch < back.step or not isinstance(back.reason, str):
+        raise ValueError(f"a roll-back should go back from a failure to a step before it, not {_short(value)}")
+    return back
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:120]}..."

@@ -48,11 +48,41 @@ def test_each_failure_is_one_message_and_its_exit_code(jaxdl, config, tmp_path, 
     assert "Traceback" not in err
 
 
-def test_a_run_folder_that_cannot_be_used_is_74(jaxdl, config, tmp_path):
+@pytest.mark.parametrize("name", ["file", "file/below", "loop", "x" * 300])
+def test_a_run_folder_that_cannot_be_used_is_74(jaxdl, config, tmp_path, name):
     (tmp_path / "file").write_text("")
-    code, _, err = jaxdl("train", "--quiet", "--config", config, "--workdir", tmp_path / "file")
+    (tmp_path / "loop").symlink_to("loop")
+    code, _, err = jaxdl("train", "--quiet", "--config", config, "--workdir", tmp_path / name)
     assert code == 74
-    assert "cannot be written" in err
+    assert f"The run folder {tmp_path / name} cannot be " in err
+    assert f"by user {os.getuid()}" in err
+
+
+def test_a_run_folder_below_one_of_others_is_74(config, tmp_path):
+    (tmp_path / "theirs").mkdir(mode=0o000)
+    workdir = tmp_path / "theirs" / "run"
+    caps = "-dac_override,-dac_read_search,-fowner"
+    under = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}"] if os.geteuid() == 0 else []
+    command = [*under, sys.executable, "-m", "jaxdl", "train", "--config", str(config), "--workdir", str(workdir)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    except FileNotFoundError:
+        pytest.skip("root may look everywhere, and there is no setpriv")
+    assert done.returncode == 74, done.stderr
+    assert done.stderr.startswith(f"jaxdl train: The run folder {workdir} cannot be read by user {os.getuid()}: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "replay"])
+def test_a_damaged_config_of_a_run_is_named(jaxdl, config, tmp_path, verb):
+    (tmp_path / "checkpoints" / "00000002").mkdir(parents=True)
+    flags = ("--quiet", "--config", config) if verb == "train" else ("--step", "1")
+    for data, message in ((b"\xff{}", "utf-8"), (b"{", "not JSON"), (b"[" * 100_000, "nested"), (b"{}", "no version")):
+        (tmp_path / "config.json").write_bytes(data)
+        code, _, err = jaxdl(verb, *flags, "--workdir", tmp_path)
+        assert code == 2
+        assert err.startswith(f"jaxdl {verb}: {tmp_path / 'config.json'}: ")
+        assert message in err
 
 
 def test_another_config_is_refused_but_what_only_watches_may_change(jaxdl, config, tmp_path):
@@ -64,6 +94,16 @@ def test_another_config_is_refused_but_what_only_watches_may_change(jaxdl, confi
     assert jaxdl(*train, "--config.steps=4", "--config.log_every=1", "--config.hooks=()")[0] == 0
     assert jaxdl(*train, "--config.steps=5", "--config.seed=1", "--allow-changes")[0] == 0
     assert json.loads((tmp_path / "config.json").read_text())["config"]["seed"] == 1
+
+
+@pytest.mark.parametrize("name", ["10000000", "123456789", "replaced-00000002"])
+def test_another_config_is_refused_whatever_the_step_and_after_a_kill_too(jaxdl, config, run, tmp_path, name):
+    (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "config.json").write_text((run / "config.json").read_text())
+    code, _, err = jaxdl("train", "--quiet", "--config", config, "--workdir", tmp_path, "--config.seed=1")
+    assert code == 2
+    assert "seed: 0 -> 1" in err
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["seed"] == 0
 
 
 def test_a_saved_config_trains_again_to_the_same_numbers(jaxdl, run, tmp_path):

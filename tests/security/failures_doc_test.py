@@ -36,11 +36,10 @@ def test_every_named_test_exists():
 def test_slow_ones_are_marked_and_no_others():
     text = (ROOT / "docs" / "failures.md").read_text()
     for path, test in NAMED.findall(text):
-        node = next(
-            node for node in ast.walk(ast.parse((ROOT / path).read_text()))
-            if isinstance(node, ast.FunctionDef) and node.name == test
-        )  # fmt: skip
-        is_slow = any("mark.slow" in ast.unparse(one) for one in node.decorator_list)
+        module = ast.parse((ROOT / path).read_text())
+        node = next(node for node in ast.walk(module) if isinstance(node, ast.FunctionDef) and node.name == test)
+        of_all = [one for one in module.body if isinstance(one, ast.Assign) and "pytestmark" in ast.unparse(one)]
+        is_slow = any("mark.slow" in ast.unparse(one) for one in (*node.decorator_list, *of_all))
         assert (f"`{path}::{test}` (slow)" in text) == is_slow, (path, test)
 
 

@@ -1,6 +1,6 @@
 """One function of bytes for every reader of files: only errors of jaxdl may leave it, in a second and 256 MB."""
 
-from tests.security import fuzz_arrays, fuzz_runs, fuzz_texts, fuzz_weights
+from tests.security import fuzz_arrays, fuzz_resumed, fuzz_runs, fuzz_texts, fuzz_weights
 from tests.security.fuzz_inputs import Target
 
 __all__ = ["TARGETS", "Target"]
@@ -13,6 +13,12 @@ TARGETS = {
     "state_files": Target(fuzz_runs.state_files, fuzz_runs.state_files_seeds, 20),
     "run_json": Target(fuzz_runs.run_json, fuzz_runs.run_json_seeds, 30),
     "run_config": Target(fuzz_runs.run_config, fuzz_runs.config_json_seeds, 30),
+    "rollbacks": Target(fuzz_resumed.rollbacks, fuzz_resumed.rollbacks_seeds, 300),
+    "run_devices": Target(fuzz_resumed.run_devices, fuzz_resumed.run_devices_seeds, 500),
+    "train_config": Target(fuzz_resumed.train_config, fuzz_resumed.run_config_seeds, 40),
+    "replay_config": Target(fuzz_resumed.replay_config, fuzz_resumed.run_config_seeds, 40),
+    "run_info": Target(fuzz_resumed.run_info, fuzz_resumed.run_info_seeds, 60),
+    "convert_config": Target(fuzz_resumed.convert_config, fuzz_resumed.convert_config_seeds, 300),
     "lock": Target(fuzz_runs.lock, fuzz_runs.lock_seeds, 500),
     "metrics_log": Target(fuzz_runs.metrics_log, fuzz_runs.metrics_log_seeds, 1000),
     "image": Target(fuzz_arrays.image, fuzz_arrays.image_seeds, 500),
@@ -27,6 +33,8 @@ TARGETS = {
     "squad": Target(fuzz_texts.squad, fuzz_texts.squad_seeds, 500),
     "questions": Target(fuzz_texts.questions, fuzz_texts.questions_seeds, 1000),
     "speech": Target(fuzz_texts.speech, fuzz_texts.speech_seeds, 500),
+    "transcript": Target(fuzz_texts.transcript, fuzz_texts.transcript_seeds, 500),
+    "captions": Target(fuzz_texts.captions, fuzz_texts.captions_seeds, 200),
     "token_stream": Target(fuzz_texts.token_stream, fuzz_texts.token_stream_seeds, 200),
     "tokenizer": Target(fuzz_texts.tokenizer, fuzz_texts.tokenizer_seeds, 200),
     "safetensors": Target(fuzz_weights.safetensors, fuzz_weights.safetensors_seeds, 80),

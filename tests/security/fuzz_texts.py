@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 
+from jaxdl.cli.texts import read_text
 from jaxdl.data.audio import recordings
+from jaxdl.data.sources import CaptionedFiles
 from jaxdl.data.text import (
     PackedRows,
     load_tokenizer,
@@ -92,7 +94,7 @@ def squad_seeds() -> tuple[bytes, ...]:
 
 
 def questions(data: bytes) -> None:
-    read_questions(written("questions.jsonl", data))
+    read_questions(read_text(written("questions.jsonl", data)), place="questions.jsonl")
 
 
 def questions_seeds() -> tuple[bytes, ...]:
@@ -108,6 +110,38 @@ def speech(data: bytes) -> None:
 
 def speech_seeds() -> tuple[bytes, ...]:
     return (b"path\ttext\na.wav\tone\n", b'{"path": "a.wav", "text": "one"}\n')
+
+
+def transcript(data: bytes) -> None:
+    """What is said in a recording, in a file beside it."""
+    path = folder() / "transcripts"
+    path.mkdir(exist_ok=True)
+    (path / "a.wav").touch()
+    (path / "a.txt").write_bytes(data)
+    with contextlib.suppress(JaxdlError):
+        recordings(path=str(path), on_bad="skip")
+    byte_tokens().encode_all(recordings(path=str(path)).fields["text"])
+
+
+def transcript_seeds() -> tuple[bytes, ...]:
+    return ("good day, \u00fc\r\nand more".encode(), b"\xef\xbb\xbfone\x00two", b" \n")
+
+
+def captions(data: bytes) -> None:
+    """A table of images and captions, and the files that it names."""
+    path = folder() / "captions"
+    (path / "images").mkdir(parents=True, exist_ok=True)
+    (path / "images" / "a.png").touch()
+    records = read_table(path=written("captions/table.csv", data), fields={"image": 0, "text": 1}, header=False)
+    source = CaptionedFiles(records=records, folder=str(path), tokenizer=byte_tokens(), length=8)
+    for index in range(len(source)):
+        with contextlib.suppress(JaxdlError):
+            source[index]
+
+
+def captions_seeds() -> tuple[bytes, ...]:
+    inside = b'images/a.png,a dog\n./images/../images/a.png,"my, dog"\n'
+    return (inside, b"../captions/images/a.png,one\n/dev/zero,x\n")
 
 
 _STREAM_FILES = ("stream.json", "tokens.bin", "spans.bin", "starts.npy")

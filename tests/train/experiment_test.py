@@ -85,6 +85,8 @@ def test_epochs_are_whole_steps(experiment):
     [
         ({"mesh": {"data": 3}}, "does not use 8 devices exactly"),
         ({"mesh": {"model": 2}}, "Unknown mesh axes"),
+        ({"mapping": "pmap", "mesh": {"data": 4, "fsdp": 2}}, r"the mesh has fsdp \(2\): set mapping='jit'"),
+        ({"mapping": "pmap", "mesh": {"tensor": -1}}, r"`data` alone, and the mesh has tensor \(8\)"),
         ({"rules": ((".*kernel", "fsdp"),)}, "No sharding rule matches"),
         ({"rules": ((".*", "model"),)}, "Unknown mesh axis 'model'"),
         ({"train": Pipeline(source=digits(split="train"), batch_size=60)}, "train: a batch of 60 does not split"),

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from jaxdl.cli import main
+from jaxdl.errors import ConfigError
+from jaxdl.learners import Precision
 from jaxdl.models import MLP
 from jaxdl.train.chips import CHIPS
 from jaxdl.train.plan import plan
@@ -44,6 +46,26 @@ def test_what_fits_and_how_long_it_takes(experiment):
     assert found.compute_seconds(chip) == pytest.approx(found.flops / 8 / 494.5e12)
     assert found.link_seconds(chip) == pytest.approx(sum(one.sent for one in found.collectives) / 450e9)
     assert all(chip.peak("bfloat16") > 1e14 and chip.memory > 1e10 for chip in CHIPS.values())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8"])
+def test_what_no_chip_has_a_peak_for_is_refused_before_it_is_compiled(experiment, monkeypatch, dtype):
+    monkeypatch.setattr("jaxdl.train.plan.shard", None)
+    with pytest.raises(ConfigError, match=f"in {dtype} is not known.*set precision.compute to float32"):
+        plan(experiment(precision=Precision(compute=dtype)))
+
+
+def test_json_has_the_parameters_where_they_are_asked_for(capsys, monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    flags = ["plan", "--config=configs/vision/digits_mlp.py", "--config.mesh={fsdp: 8}", "--json", "--chip=v5e"]
+    assert main([*flags, "--parameters", "--config.frozen=('head/.*',)"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in found["each_parameter"]}
+    assert sum(row["count"] for row in rows.values()) == found["count"]
+    assert "fsdp" in rows["hidden_0/kernel"]["sharding"]
+    assert (rows["head/kernel"]["trainable"], rows["hidden_0/kernel"]["trainable"]) == (False, True)
+    assert main(flags) == 0
+    assert "each_parameter" not in json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.slow

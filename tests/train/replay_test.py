@@ -215,6 +215,9 @@ def test_the_command_prints_a_table_or_json(tmp_path, capsys):
     assert {event["name"] for event in found["events"] if event["what"] == "output"} >= {"hidden_0", "head", ""}
     assert main(["replay", f"--workdir={tmp_path}", "--step=6"]) == 2
     assert "has no config.json" in capsys.readouterr().err
+    (tmp_path / "run" / "rollbacks.json").write_text('[{"a": 1}]')
+    assert main(["replay", run, "--step=6"]) == 74
+    assert f"{tmp_path / 'run' / 'rollbacks.json'} is damaged: " in capsys.readouterr().err
     diverged = f"--workdir={tmp_path / 'diverged'}"
     flags = ["--config.optimizer.learning_rate=1e30", "--config.nonfinite_limit=3", "--quiet"]
     assert main(["train", f"--config={tmp_path / 'small.py'}", diverged, *flags]) == 70

@@ -17,11 +17,12 @@ import pytest
 from jaxdl.checkpoint import committed_steps, restore_part
 from jaxdl.data import Pipeline
 from jaxdl.data.sources import ArraySource
-from jaxdl.errors import ConfigError, NonFiniteError, Preempted
+from jaxdl.errors import CheckpointError, ConfigError, NonFiniteError, Preempted, WorkdirError
 from jaxdl.learners import Spikes
 from jaxdl.train import EarlyStopping, Saving, train
+from jaxdl.train.folder import RunFolder
 from jaxdl.train.hooks.preemption import INTERRUPTED
-from jaxdl.train.rollback import Failure, RollBack, answer, batch_number, spans
+from jaxdl.train.rollback import Failure, RollBack, answer, batch_number, recorded, spans
 from jaxdl.train.writers import read_rows
 
 ROWS = 32
@@ -73,6 +74,53 @@ def test_the_batch_of_a_step_is_that_of_the_latest_return():
     assert [batch for first, stop, at in spans(5, 33, backs) for batch in range(at, at + stop - first)] == [
         batch_number(step, backs) for step in range(5, 33)
     ]
+
+
+GOOD = {"step": 20, "batch": 29, "first": 27, "last": 29, "reason": "NaN"}
+DAMAGED = {
+    "no JSON": b"{",
+    "not UTF-8": b"\xff[]",
+    "nested": b"[" * 100_000,
+    "no list": b"{}",
+    "other fields": b'[{"a": 1}]',
+    "no object": b"[3]",
+    **{
+        f"{name} {value!r}": json.dumps([GOOD, {**GOOD, name: value}]).encode()
+        for name, value in [
+            *(("step", value) for value in (-1, 27, 1.5, True, "20", None)),
+            *(("batch", value) for value in (-1, 19, 10**13)),
+            *(("first", 20), ("first", 30), ("last", 10**30), ("reason", None)),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_record_is_named(tmp_path, case):
+    folder = RunFolder(tmp_path)
+    assert folder.rollbacks() == ()
+    (tmp_path / "rollbacks.json").write_text(json.dumps([GOOD]))
+    assert folder.rollbacks() == (RollBack(**GOOD),)
+    (tmp_path / "rollbacks.json").write_bytes(DAMAGED[case])
+    with pytest.raises(WorkdirError, match=r"rollbacks\.json (is damaged|cannot be read): "):
+        folder.rollbacks()
+
+
+def test_a_checkpoint_s_damaged_record_is_told():
+    assert recorded({}) == ()
+    assert recorded({"rollbacks": [GOOD]}) == (RollBack(**GOOD),)
+    for value in (None, {}, [1], [{**GOOD, "step": 29}]):
+        with pytest.raises(CheckpointError, match="roll-backs is damaged: "):
+            recorded({"rollbacks": value})
+
+
+def test_the_devices_of_a_run_are_named_or_it_is_told(tmp_path):
+    for text in ("{}", "[]", '{"devices": []}', '{"devices": [1]}', '{"devices": "cpu:0"}'):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(WorkdirError, match=r"run\.json does not say which devices"):
+            RunFolder(tmp_path).devices()
+    (tmp_path / "run.json").write_text('{"devices": ["cpu:0"]}')
+    assert RunFolder(tmp_path).devices() == ["cpu:0"]
 
 
 def test_a_return_leaves_out_all_from_the_kept_step_to_the_last_bad_one():

@@ -54,8 +54,15 @@ class EarlyStopping:
         return {"best": self.best, "bad": self.bad}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` returned."""
-        self.best, self.bad = state["best"], state["bad"]
+        """Goes on from what `state` returned.
+
+        Raises:
+          ValueError: it returned something else.
+        """
+        best, bad = state["best"], state["bad"]
+        if not (best is None or type(best) in (int, float)) or type(bad) is not int or bad < 0:
+            raise ValueError(f"the best result and the count of worse ones cannot be {best!r} and {bad!r}")
+        self.best, self.bad = best, bad
 
     def _improves(self, value: float) -> bool:
         if math.isnan(value):

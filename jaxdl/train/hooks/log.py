@@ -13,7 +13,7 @@ from jaxdl.metrics import add
 from jaxdl.optim import learning_rate_at
 from jaxdl.train.evaluation import scalars
 from jaxdl.train.loop import Moment
-from jaxdl.train.plain import Plain, from_plain, to_plain
+from jaxdl.train.plain import Plain, from_plain, read, to_plain
 from jaxdl.types import Metrics
 
 _add = jax.jit(add)
@@ -69,7 +69,12 @@ class Log:
         return {"window": self._saved or to_plain(self._window)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state` returned."""
+        """Goes on from what `state` returned.
+
+        Raises:
+          ValueError: its window is not what it had been.
+        """
+        read(state["window"])
         self._saved = state["window"]
 
     def _merged(self, metrics: Metrics) -> Metrics:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxdl.checkpoint import Checkpoints
+from jaxdl.errors import CheckpointError
 from jaxdl.learners import TrainState
 from jaxdl.train.hooks.nonfinite import NON_FINITE
 from jaxdl.train.hooks.preemption import INTERRUPTED
@@ -54,10 +55,22 @@ def remembered(hooks: Sequence[Any]) -> dict[str, Any]:
 
 
 def recall(hooks: Sequence[Any], memory: Mapping[str, Any]) -> None:
-    """Gives hooks back what `remembered` collected; hooks that were not there then start afresh."""
+    """Gives hooks back what `remembered` collected; hooks that were not there then start afresh.
+
+    Raises:
+      CheckpointError: that is not what it is, or a hook cannot read its own.
+    """
+    if not isinstance(memory, Mapping):
+        raise CheckpointError(f"What the checkpoint remembers of hooks is damaged: {str(memory)[:60]!r}.")
     for i, hook in enumerate(hooks):
-        if _remembers(hook) and _name(i, hook) in memory:
+        if not _remembers(hook) or _name(i, hook) not in memory:
+            continue
+        try:
             hook.restore(memory[_name(i, hook)])
+        except (LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The hook {_name(i, hook)} cannot go on from what the checkpoint remembers of it: {error!r}."
+            ) from error
 
 
 def _remembers(hook: Any) -> bool:
