@@ -15,6 +15,7 @@ from jaxdl.checkpoint.commit import make_folder
 from jaxdl.errors import WorkdirError
 
 LOCK_NAME = "run.lock"
+NAMING = 1.0  # Seconds for the owner to write who it is, once it has the lock.
 NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -157,8 +158,18 @@ def _line(value: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(value)[:500])
 
 
+def _living_owner(lock_path: Path) -> dict[str, object]:
+    """Who holds the lock; the last owner, or none, where it does not say so in time."""
+    end = time.monotonic() + NAMING
+    while True:
+        owner = _read_owner(lock_path)
+        if (owner and _alive(owner)) or time.monotonic() > end:
+            return owner
+        time.sleep(NAMING / 50)
+
+
 def _refusal(folder: Path, lock_path: Path) -> str:
-    owner = _read_owner(lock_path)
+    owner = _living_owner(lock_path)
     who = "another process"
     if owner:
         pid, host, since, command = (_line(owner.get(name)) for name in ("pid", "host", "since", "command"))

@@ -1,12 +1,16 @@
 import contextlib
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+import jaxdl.checkpoint.lock
 from jaxdl.checkpoint.lock import LOCK_NAME, lock_workdir
 from jaxdl.errors import WorkdirError
 
@@ -70,6 +74,22 @@ def test_a_child_that_outlives_the_run_is_named(tmp_path):
     with contextlib.suppress(ProcessLookupError):
         os.kill(orphan, signal.SIGKILL)
     end(child)
+
+
+def test_an_owner_that_has_not_yet_said_who_it_is_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxdl.checkpoint.lock, "NAMING", 60.0)
+    gone = {"pid": 2**31 - 1, "host": socket.gethostname(), "started": "", "since": "then", "command": "before"}
+    owner = json.dumps({**gone, "pid": os.getpid(), "command": "jaxdl train"})
+    for content in ("", json.dumps(gone)):
+        with open(tmp_path / LOCK_NAME, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(content)
+            file.flush()
+            saying = threading.Timer(0.2, lambda: (tmp_path / LOCK_NAME).write_text(owner))
+            saying.start()
+            with pytest.raises(WorkdirError, match=rf"by process {os.getpid()} on .* \(jaxdl train\)\. Wait"):
+                lock_workdir(tmp_path)
+            saying.join()
 
 
 @pytest.mark.parametrize("content", ["", "not json", "[1]", '{"pid": "x"}'])
